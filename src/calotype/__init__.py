@@ -1,0 +1,26 @@
+"""Calotype: config-driven experiments in image learning. `calotype.run([...overrides])` is the command line in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from calotype.runner import Result
+
+__all__ = ["load", "run"]
+
+
+def run(overrides: Sequence[str] = ()) -> Result:
+    """Compose and run a config, as `calotype OVERRIDES...` does; see `calotype.runner.run`."""
+    from calotype import runner
+
+    return runner.run(overrides)
+
+
+def load(run_dir: str | Path, *, checkpoint: str | None = None) -> Any:
+    """The trained LightningModule of a finished run, in evaluation mode on the CPU; see `calotype.runner.load`."""
+    from calotype import runner
+
+    return runner.load(run_dir, checkpoint=checkpoint)[1]

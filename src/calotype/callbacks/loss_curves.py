@@ -1,0 +1,30 @@
+"""images/curves.png: how losses and validation figures went over the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from calotype.callbacks import plots
+from calotype.callbacks.metrics_csv import read_metrics
+
+
+class LossCurves(Callback):
+    """Drawn from metrics.csv when fitting ends: a panel for losses, one for the other validation figures."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = Path(trainer.default_root_dir) / "metrics.csv"
+        if not trainer.is_global_zero or not path.exists():
+            return
+        panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {"loss": {}, "validation": {}}
+        for step, _, name, value in read_metrics(path):
+            stage, _, figure = name.partition("/")
+            if stage not in ("train", "val"):
+                continue
+            x, y = panels["loss" if figure.startswith("loss") else "validation"].setdefault(name, ([], []))
+            x.append(step + 1)
+            y.append(value)
+        panels = {title: lines for title, lines in panels.items() if lines}
+        if panels:
+            plots.save(plots.curves(panels, x_label="training step"), path.parent / "images" / "curves.png")

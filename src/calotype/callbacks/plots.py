@@ -1,0 +1,80 @@
+"""Pictures a person would look at, as PNG files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+DPI = 110
+
+
+def save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    figure.savefig(partial, format="png", dpi=DPI, facecolor="white")
+    os.replace(partial, path)
+
+
+def image_grid(images: Sequence[Tensor], captions: Sequence[str], *, title: str, colours: Sequence[str], columns: int = 8) -> Figure:
+    """`images` uint8 (C, H, W) in rows, each with its caption above in its colour."""
+    rows = max(1, -(-len(images) // columns))
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    figure = Figure(figsize=(1.5 * columns, (1.45 + 0.19 * lines) * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, caption, colour in zip(axes.flat, images, captions, colours, strict=False):
+        pixels = image.permute(1, 2, 0).cpu().numpy()
+        axis.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(caption, fontsize=7.5, color=colour, pad=2)
+    return figure
+
+
+def confusion(counts: Tensor, class_names: Sequence[str]) -> Figure:
+    """Counts (K, K), row the truth; shaded by the share of the row, so that rare classes show."""
+    table = counts.cpu().numpy()
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    k = len(class_names)
+    side = min(14.0, 3.0 + 0.42 * k)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, ax=axis, fraction=0.04, label="share of the true class")
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    if k <= 60:
+        names = [shorten(name) for name in class_names]
+        axis.set_xticks(range(k), names, rotation=90, fontsize=8)
+        axis.set_yticks(range(k), names, fontsize=8)
+    if k <= 25:
+        for row, column in zip(*np.nonzero(table), strict=True):
+            dark = share[row, column] > 0.5
+            axis.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    return figure
+
+
+def curves(panels: dict[str, dict[str, tuple[list[float], list[float]]]], *, x_label: str) -> Figure:
+    """One panel a key; in it one line for each name of (x, y)."""
+    figure = Figure(figsize=(5.2 * max(1, len(panels)), 3.6), layout="constrained")
+    axes = figure.subplots(1, max(1, len(panels)), squeeze=False)
+    for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
+        for name, (x, y) in lines.items():
+            axis.plot(x, y, label=name, linewidth=1.4, marker="o" if len(x) < 30 else None, markersize=3)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(x_label)
+        axis.grid(alpha=0.3)
+        if title == "loss" and all(v > 0 for _, y in lines.values() for v in y):
+            axis.set_yscale("log")
+        axis.legend(fontsize=8)
+    return figure
+
+
+def shorten(name: str, most: int = 18) -> str:
+    shown = name.replace("_", " ")
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

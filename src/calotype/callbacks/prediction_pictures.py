@@ -1,0 +1,70 @@
+"""What a classifier got right and wrong, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from calotype.callbacks import plots
+from calotype.metrics.classification import confusion_matrix
+
+
+class PredictionPictures(Callback):
+    """Writes images/right.png, images/wrong.png and images/confusion_matrix.png after the test.
+
+    Right ones are a seeded draw; wrong ones come with the surest first. Where there are none, that picture is not made.
+
+    Args:
+        most: images in a grid.
+    """
+
+    def __init__(self, *, most: int = 32) -> None:
+        self.most = most
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        predictions: Any = getattr(pl_module, "test_predictions", None)
+        if not trainer.is_global_zero or predictions is None:
+            return
+        logits, labels, index = predictions
+        folder = Path(trainer.default_root_dir) / "images"
+        spec: Any = pl_module.spec
+        plots.save(plots.confusion(confusion_matrix(logits, labels, len(spec.class_names)), spec.class_names), folder / "confusion_matrix.png")
+        sure, predicted = logits.softmax(1).max(1)
+        right = (predicted == labels).nonzero()[:, 0]
+        right = right[torch.randperm(len(right), generator=torch.Generator().manual_seed(0))]
+        wrong = (predicted != labels).nonzero()[:, 0]
+        wrong = wrong[sure[wrong].argsort(descending=True)]
+        for name, chosen, colour in (("right", right, "#1a7f37"), ("wrong", wrong, "#b42318")):
+            self._grid(trainer, folder, name, chosen, colour, (sure, predicted, labels, index), spec.class_names, len(labels))
+
+    def _grid(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        name: str,
+        chosen: Tensor,
+        colour: str,
+        results: tuple[Tensor, Tensor, Tensor, Tensor],
+        class_names: tuple[str, ...],
+        total: int,
+    ) -> None:
+        sure, predicted, labels, index = results
+        path = folder / f"{name}.png"
+        path.unlink(missing_ok=True)  # of an earlier test of the same run
+        shown = chosen[: self.most].tolist()
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images = [datamodule.image(int(index[i])) for i in shown]
+        if not images or images[0].ndim != 3:
+            return
+        captions = []
+        for i in shown:
+            said = f"{plots.shorten(class_names[int(predicted[i])])} {sure[i]:.0%}"
+            captions.append(said if name == "right" else f"{said}\ntrue: {plots.shorten(class_names[int(labels[i])])}")
+        wrong = int((predicted != labels).sum())
+        count = total - wrong if name == "right" else wrong
+        title = f"{name}: {count} of {total} test images" + (f", {len(shown)} shown" if len(shown) < count else "")
+        plots.save(plots.image_grid(images, captions, title=title, colours=[colour] * len(images)), path)

@@ -1,0 +1,222 @@
+"""Refuses a config that is wrong before anything is built: types, arguments of every `_target_`, the kinds of parts."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types as pytypes
+import typing
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from calotype.schema import RootConfig, conf_dir, to_plain
+from calotype.types import Needs, UserError
+
+# Arguments that `runner` gives, not the config.
+GIVEN = {"task": {"spec"}, "logger": {"save_dir"}}
+SIMPLE = (int, float, bool, str, type(None))
+
+
+class ConfigError(UserError):
+    """A config that cannot run. Exit code 2."""
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ConfigError, naming the key, at the first thing that is wrong."""
+    plain = check_root(cfg)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    for group in ("callbacks", "logger"):
+        for name, node in (raw.get(group) or {}).items():
+            if not isinstance(node, dict) or "_target_" not in node:
+                raise ConfigError(f"{group}.{name}: has no _target_, so nothing would be built from it")
+    for path, node in _targets(raw):
+        _bind(path, node, _at(plain, path))
+    _check_kinds(plain)
+
+
+def check_root(cfg: DictConfig) -> dict[str, Any]:
+    """The typed root schema, seeds and mandatory values; imports no torch. Returns the resolved config."""
+    try:
+        body = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+        OmegaConf.merge(OmegaConf.structured(RootConfig), body)
+        missing = sorted(key for key in OmegaConf.missing_keys(body) if not key.startswith("hydra"))
+        if missing:
+            raise ConfigError(f"{missing[0]}: must be given, as {missing[0]}=VALUE")
+        plain = to_plain(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(tell(error)) from None
+    if not 0 <= plain["seed"] < 2**32:
+        raise ConfigError(f"seed={plain['seed']}: a whole number from 0 to {2**32 - 1}")
+    return plain
+
+
+def tell(error: OmegaConfBaseException) -> str:
+    """One line of an OmegaConf error, with the nearest legal names where a key is unknown."""
+    first = (str(error.msg or error) or type(error).__name__).splitlines()[0]
+    key = error.full_key or str(error.key or "")
+    parent = error.parent_node
+    if "not in" in first and isinstance(parent, DictConfig):
+        legal = [str(k) for k in parent if k != "hydra"]
+        where = key.rpartition(".")[0] or "the config"
+        return f"{key}: no such key{nearest(key.rpartition('.')[2], legal)} (in {where}: {', '.join(legal)})"
+    return f"{key}: {first}" if key and not first.startswith(key) else first
+
+
+def nearest(name: str, legal: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing."""
+    near = get_close_matches(name, list(legal), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def locate(target: str, path: str) -> Any:
+    """The object that `_target_` names."""
+    module, _, name = target.rpartition(".")
+    parts = [name]
+    while module:
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
+                raise ConfigError(f"{path}._target_={target}: needs the package {error.name}, which is not installed") from None
+            module, _, outer = module.rpartition(".")
+            parts.insert(0, outer)
+            continue
+        for i, part in enumerate(parts):
+            if not hasattr(found, part):
+                where = ".".join([module, *parts[:i]])
+                raise ConfigError(f"{path}._target_={target}: {where} has no {part}{nearest(part, dir(found))}")
+            found = getattr(found, part)
+        return found
+    raise ConfigError(f"{path}._target_={target}: there is no package {target.partition('.')[0]} to import")
+
+
+def _targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Nodes with `_target_`, outermost first; interpolated ones (`${model}`) once, where they stand."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            if not (path == "" and key == "hydra"):
+                yield from _targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _targets(value, f"{path}[{i}]")
+
+
+def _at(plain: Any, path: str) -> dict[str, Any]:
+    for part in path.replace("[", ".[").split("."):
+        plain = plain[int(part[1:-1])] if part.startswith("[") else plain[part]
+    return plain
+
+
+def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
+    target = locate(str(node["_target_"]), path)
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        raise ConfigError(f"{path}._target_={node['_target_']}: not something that can be called") from None
+    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = {str(key) for key in raw if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")}
+    for name in sorted(given - set(named)):
+        if not takes_any:
+            legal = sorted(set(named) - GIVEN.get(path.partition(".")[0], set()))
+            what = str(node["_target_"]).rpartition(".")[2]
+            raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal)} (it takes {', '.join(legal)})")
+    if not node.get("_partial_") and "_args_" not in raw:
+        provided = given | GIVEN.get(path.partition(".")[0], set())
+        absent = [name for name, p in named.items() if p.default is p.empty and name not in provided]
+        if absent:
+            raise ConfigError(f"{path}.{absent[0]}: {node['_target_']} needs it, and it is not given")
+    _check_values(path, target, {name: node[name] for name in given & set(named)})
+
+
+def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
+    """Compare plain values with plain annotations (numbers, text, Literal); leave every other annotation alone."""
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):
+        return
+    for name, value in values.items():
+        allowed = _alternatives(hints.get(name))
+        if allowed is None or isinstance(value, dict):
+            continue
+        kinds = tuple(a for a in allowed if isinstance(a, type))
+        choices = [c for a in allowed if not isinstance(a, type) for c in typing.get_args(a)]
+        if isinstance(value, bool):
+            fits = bool in kinds
+        elif isinstance(value, int):
+            fits = int in kinds or float in kinds
+        else:
+            fits = isinstance(value, kinds)
+        if not (fits or value in choices):
+            wanted = " | ".join([str(c) for c in choices] + ["null" if k is type(None) else k.__name__ for k in kinds])
+            raise ConfigError(f"{path}.{name}={value}: must be {wanted}{nearest(str(value), map(str, choices))}")
+
+
+def _alternatives(hint: Any) -> list[Any] | None:
+    """The parts of a union where all are plain types or Literals, else None."""
+    if hint is None:
+        return None
+    union = typing.get_origin(hint) in (typing.Union, pytypes.UnionType)
+    parts = list(typing.get_args(hint)) if union else [hint]
+    return parts if all(p in SIMPLE or typing.get_origin(p) is Literal for p in parts) else None
+
+
+def _check_kinds(plain: dict[str, Any]) -> None:
+    """Each task states what it needs of its data, model and loss; anything else is refused."""
+    node = plain["task"]
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError("task: has no _target_; choose one as task=classification")
+    task = node["_target_"].split(".")[-2]
+    needs: Needs | None = getattr(locate(node["_target_"], "task"), "needs", None)
+    if needs is None:
+        return
+    for group, fits in (("data", _data_fits), ("model", _model_fits), ("loss", _loss_fits)):
+        part = plain.get(group)
+        if not isinstance(part, dict) or "_target_" not in part:
+            raise ConfigError(f"{group}: task={task} needs one; choose {group}={' | '.join(_fitting(group, fits, needs))}")
+        wrong = fits(locate(part["_target_"], group), needs)
+        if wrong:
+            options = " | ".join(_fitting(group, fits, needs))
+            raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
+
+
+def _data_fits(target: Any, needs: Needs) -> str:
+    batch = getattr(target, "batch", None)
+    if isinstance(batch, type) and issubclass(batch, needs.batch):
+        return ""
+    return f"gives {getattr(batch, '__name__', 'no batches')}, not {needs.batch.__name__}"
+
+
+def _model_fits(target: Any, needs: Needs) -> str:
+    forward = getattr(target, "forward", None)
+    if forward is None or not str(getattr(target, "__module__", "")).startswith("calotype."):
+        return ""  # somebody's own network: its output is checked with the first batch
+    gives = forward.__annotations__.get("return")
+    return "" if gives == needs.model else f"gives {gives}, not {needs.model}"
+
+
+def _loss_fits(target: Any, needs: Needs) -> str:
+    forward = getattr(target, "forward", None)
+    if forward is None:
+        return "has no forward"
+    takes = tuple(inspect.signature(forward).parameters)[1 : 1 + len(needs.loss)]
+    return "" if takes == needs.loss else f"takes ({', '.join(takes)}), not ({', '.join(needs.loss)})"
+
+
+def _fitting(group: str, fits: Any, needs: Needs) -> list[str]:
+    """The options of a group that the task could take."""
+    folder = conf_dir() / group
+    options = []
+    for file in sorted(folder.rglob("*.yaml")):
+        node = OmegaConf.load(file)
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        if target and file.parent.name != "features" and not fits(locate(target, group), needs):
+            options.append(file.relative_to(folder).with_suffix("").as_posix())
+    return options

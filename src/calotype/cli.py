@@ -1,0 +1,217 @@
+"""Console entry points. At module level only the standard library, Hydra and OmegaConf: help and completion answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from calotype.schema import conf_dir, register
+
+if TYPE_CHECKING:
+    from calotype.runner import Result
+
+USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+_failure = 0  # exit code that the application function leaves for `main`
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype`: a Hydra application."""
+    global _failure
+    _failure = 0
+    register()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with _one_line_errors():
+        if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
+            if {"-m", "--multirun"} & set(given):
+                raise SystemExit(_say("resume= goes on with one run; leave out -m", USAGE_ERROR))
+            from calotype import runner
+
+            return _report(runner.run(given))
+        application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
+        with _arguments(["calotype", *given]):
+            application()
+    if _failure:
+        raise SystemExit(_failure)
+
+
+def apply_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-apply RUN classify IMAGE...`"""
+    parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
+    parser.add_argument("run", help="run folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    classify = commands.add_parser("classify", help="print the label and probability of each image")
+    classify.add_argument("images", nargs="+", metavar="IMAGE")
+    classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
+    options = parser.parse_args(arguments)
+    with _one_line_errors():
+        from calotype.apply import classify as classify_images
+
+        for path, labels in classify_images(options.run, options.images, top=options.top):
+            print(path, *(f"{label} {probability:.4f}" for label, probability in labels), sep="\t")
+
+
+def rerun_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-rerun RUN`"""
+    parser = argparse.ArgumentParser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: beside the old one)")
+    options = parser.parse_args(arguments)
+    with _one_line_errors():
+        from calotype.rerun import rerun
+
+        same = rerun(Path(options.run), None if options.out is None else Path(options.out))
+    if not same:
+        raise SystemExit(RUN_ERROR)
+
+
+def _application(cfg: DictConfig) -> None:
+    global _failure
+    from calotype.check import ConfigError, check_root
+
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    single = hydra_config.mode == RunMode.RUN
+    try:
+        with _no_empty_folder(run_dir):
+            check_root(cfg)  # before torch is imported
+            from calotype import runner
+
+            _report(runner.launch(cfg, run_dir, overrides=list(hydra_config.overrides.task)))
+    except ValueError as error:
+        from calotype.types import UserError
+
+        if not single or not isinstance(error, UserError):
+            raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end
+        _failure = _say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
+
+
+def _report(result: Result) -> None:
+    """The table of final figures and the run folder."""
+    from calotype.runner import shown
+
+    if result.module is None:
+        return
+    rows = sorted(result.metrics.items())
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("figure", "value")
+        for name, value in rows:
+            table.add_row(name, _number(value))
+        Console().print(table)
+    else:
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            print(f"{name:{width}}  {_number(value)}")
+    for picture in sorted((result.run_dir / "images").glob("*.png")):
+        print(f"picture     {shown(picture)}")
+    print(f"run folder  {shown(result.run_dir)}", flush=True)
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """A user's mistake becomes one line on stderr; a fault of the program's keeps its traceback."""
+    before = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing many lines and leaving
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SystemExit(_say(_tell(error), USAGE_ERROR)) from None
+    except ValueError as error:
+        # types.py imports torch: asked for only where something has gone wrong after it was imported anyway.
+        errors: Any = sys.modules.get("calotype.types")
+        if errors is None or not isinstance(error, errors.UserError):
+            raise
+        check: Any = sys.modules.get("calotype.check")
+        usage = check is not None and isinstance(error, check.ConfigError)
+        raise SystemExit(_say(str(error), USAGE_ERROR if usage else RUN_ERROR)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(_say("interrupted; go on with resume=RUN", INTERRUPTED)) from None
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+        if full_error is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def _tell(error: BaseException) -> str:
+    """What Hydra's error says, in one line."""
+    from calotype.check import nearest, tell
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        top = group.partition("/")[0] or "config"
+        wanted = error.missing_cfg_file.removeprefix(f"{top}/")
+        inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
+        options = sorted({path.as_posix() for path in inner} | {name for name in error.options or [] if top == group})
+        return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
+    cause = error.__cause__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        return tell(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return tell(error)
+    return " ".join(str(error).split())
+
+
+def _say(text: str, code: int) -> int:
+    print(f"calotype: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextlib.contextmanager
+def _no_empty_folder(run_dir: Path) -> Iterator[None]:
+    """Hydra makes the run folder before it calls; a config that is refused leaves none."""
+    try:
+        yield
+    finally:
+        for folder in (run_dir, *run_dir.parents[:3]):
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+
+@contextlib.contextmanager
+def _arguments(argv: list[str]) -> Iterator[None]:
+    """Hydra reads `sys.argv`."""
+    before = sys.argv
+    sys.argv = argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _terminate(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Reads one image file, whatever its mode: palette, CMYK, 16 bit, transparent, rotated by EXIF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from calotype.types import UserError
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: Path, channels: int = 3) -> Tensor:
+    """The image in `path` as uint8 (channels, H, W); channels 1 (grey) or 3 (RGB).
+
+    Transparent pixels are laid on white; 16-bit grey keeps its upper 8 bits (rounded); EXIF orientation is applied;
+    of an animation the first frame is taken.
+
+    Raises:
+        UserError: no such file, not an image, or truncated; it names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            flat = _to_eight_bit(ImageOps.exif_transpose(image), path)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "not an image that can be read" if "cannot identify" in str(error) else str(error)
+        raise UserError(f"{path}: {reason}; repair or remove the file") from None
+    pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
+    tensor = torch.from_numpy(pixels)
+    return tensor[None] if channels == 1 else tensor.permute(2, 0, 1).contiguous()
+
+
+def is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _to_eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
+        values = np.asarray(image, dtype=np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UserError(f"{path}: 32-bit values beyond 16 bits; convert it to 8 or 16 bits")
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise UserError(f"{path}: floating-point pixels have no agreed range; convert it to 8 or 16 bits")
+    if image.mode in {"LA", "PA", "RGBA", "RGBa", "La"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image

@@ -1,0 +1,40 @@
+"""Photographs and textures that come with scikit-image, cut into patches: real pictures without a download."""
+
+from __future__ import annotations
+
+import torch
+
+from calotype.types import Source, UserError
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+TEXTURES = ("brick", "grass", "gravel")
+
+
+def photos(*, patch: int = 64, stride: int = 64) -> Source:
+    """Colour patches of four photographs; the label is the photograph. `patch` and `stride` in pixels.
+
+    With `stride` below `patch` they overlap, and a random split puts shared pixels on two sides: leave it for training
+    a generative model.
+    """
+    return _patches("photos", PHOTOS, patch, stride)
+
+
+def textures(*, patch: int = 64, stride: int = 64) -> Source:
+    """Grey patches of brick, grass and gravel (512x512); the label is the texture. `patch` and `stride` as in `photos`."""
+    return _patches("textures", TEXTURES, patch, stride)
+
+
+def _patches(name: str, pictures: tuple[str, ...], patch: int, stride: int) -> Source:
+    import skimage.data
+
+    parts = []
+    for picture in pictures:
+        pixels = torch.from_numpy(getattr(skimage.data, picture)())
+        image = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
+        if patch < 1 or stride < 1 or patch > min(image.shape[1:]):
+            limit = min(image.shape[1:])
+            raise UserError(f"dataset.patch={patch}, dataset.stride={stride}: {picture} takes 1 to {limit}, and a stride from 1")
+        cut = image.unfold(1, patch, stride).unfold(2, patch, stride)  # (C, rows, columns, patch, patch)
+        parts.append(cut.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    labels = torch.tensor([i for i, part in enumerate(parts) for _ in range(len(part))])
+    return Source(name=name, items=torch.cat(parts), channels=parts[0].shape[1], labels=labels, class_names=pictures)

@@ -1,0 +1,1 @@
+"""Losses: nn.Module and functional forms."""

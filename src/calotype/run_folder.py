@@ -1,0 +1,164 @@
+"""The run folder: what is written there, whole or not at all, and the record of how the run went."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from calotype.types import UserError
+
+PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+RESERVE = ".reserve"
+RESERVE_BYTES = 65536
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary file, then rename: a reader sees the old file or the new one."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {path.parent} is not a run folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged (not a JSON object)")
+    return value
+
+
+class RunRecord:
+    """run.json, from `running` to how it ended. Also keeps a little disk free, so that the end of a run on a full disk can be told."""
+
+    def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
+        self.path = folder / "run.json"
+        self.fields = fields
+        (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+        self._write()
+
+    @classmethod
+    def start(cls, folder: Path, **fields: Any) -> RunRecord:
+        """Claim `folder` for a new run.
+
+        Raises:
+            UserError: a run lies there already.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(folder / "run.json", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            raise UserError(f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}") from None
+        return cls(folder, {"status": "running", **fields, **_now("start"), **process(), "versions": versions(), **git_state()})
+
+    @classmethod
+    def go_on(cls, folder: Path, **fields: Any) -> RunRecord:
+        """Take up the cut-off run in `folder`.
+
+        Raises:
+            UserError: it is finished, or still running.
+        """
+        old = read_json(folder / "run.json")
+        if old.get("status") == "finished":
+            raise UserError(f"{folder} is finished; its figures are in metrics.json (calotype-rerun runs it again)")
+        if old.get("status") == "running" and old.get("host") == socket.gethostname() and _alive(old):
+            raise UserError(f"{folder} is still running (process {old['pid']})")
+        resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
+        now = {"versions": versions(), **git_state()}
+        return cls(folder, {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now})
+
+    def update(self, **fields: Any) -> None:
+        self.fields |= fields
+        self._write()
+
+    def finish(self, status: str, *, error: str | None = None) -> None:
+        (self.path.parent / RESERVE).unlink(missing_ok=True)
+        end = datetime.now(UTC)
+        seconds = (end - datetime.fromisoformat(self.fields["start"])).total_seconds()
+        self.update(status=status, error=error, end=end.isoformat(), wall_seconds=round(seconds, 3))
+
+    def _write(self) -> None:
+        write_json(self.path, self.fields)
+
+
+def process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "process_start": _process_start(os.getpid()), "host": socket.gethostname()}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """The commit of the checkout the package runs from, and whether it was changed; nulls outside a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            command = ["git", "-C", str(Path(__file__).parent), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An installed package may lie below somebody else's checkout: only a tracked file makes this one ours.
+    if not git("ls-files", "--", Path(__file__).name):
+        return {"git_commit": None, "git_dirty": None}
+    status = git("status", "--porcelain")
+    return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Sorted, and null where a figure is not finite: JSON knows no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())}
+
+
+def _now(name: str) -> dict[str, str]:
+    return {name: datetime.now(UTC).isoformat()}
+
+
+def _process_start(pid: int) -> str | None:
+    """When the process started, as Linux tells it: a number that is used again later is another process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _alive(old: dict[str, Any]) -> bool:
+    pid = int(old.get("pid") or 0)
+    if pid <= 0 or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _process_start(pid) == old.get("process_start")

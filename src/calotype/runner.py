@@ -1,0 +1,339 @@
+"""One run from config to run folder: seed, build, fit, test, write."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from calotype.check import ConfigError, check, check_root
+from calotype.run_folder import RunRecord, finite, write_json, write_text
+from calotype.schema import conf_dir, config_hash, register, to_plain
+from calotype.types import UserError
+
+# Set in the processes that Lightning starts, and not to be seen by the next run of this one.
+PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: final figures, its folder, the trained LightningModule (None after a dry run)."""
+
+    metrics: dict[str, float | None]
+    run_dir: Path
+    module: Any
+
+
+def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Result:
+    """Compose the config from `overrides`, as the command line does, and run it.
+
+    Args:
+        overrides: Hydra's, `["experiment=classification/digits", "seed=1"]`; `resume=RUN` goes on with a run.
+        config_dir: another primary folder of configs.
+
+    Raises:
+        ConfigError: the config is wrong; nothing was written.
+        UserError: found while running; the run folder says failed.
+    """
+    register()
+    resumed = [value for key, _, value in (o.partition("=") for o in overrides) if key == "resume" and value not in ("", "null")]
+    if resumed:
+        return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
+    cfg = _compose(Path(config_dir) if config_dir else conf_dir(), "config", overrides, hydra=True)
+    check_root(cfg)
+    return launch(cfg, Path(cfg.hydra.run.dir), overrides=overrides)
+
+
+def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
+    """Go on with the run in `folder` from its last checkpoint, or from the start where it has none."""
+    return launch(load_config(folder, overrides), folder, overrides=overrides, go_on=True)
+
+
+def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config that the run in `folder` was started with.
+
+    Raises:
+        ConfigError: it is no run folder.
+    """
+    register()
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
+    return _compose(folder, "config", overrides)
+
+
+def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_on: bool = False) -> Result:
+    """Check the config, run it in `run_dir`, and leave there how it went, whatever happens."""
+    check(cfg)
+    run_dir = run_dir.resolve()
+    if cfg.dry_run:
+        print(f"dry run: the config is right; it would run in {shown(run_dir)}", flush=True)
+        return Result({}, run_dir, None)
+    fields = {
+        "task": cfg.task._target_.split(".")[-2],
+        "name": cfg.name,
+        "overrides": list(overrides),
+        "seed": cfg.seed,
+        "config_hash": config_hash(cfg),
+    }
+    record = RunRecord.go_on(run_dir, **fields) if go_on else RunRecord.start(run_dir, **fields)
+    try:
+        write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None})))
+        (run_dir / "metrics.json").unlink(missing_ok=True)
+        with _own_processes(run_dir, go_on):
+            metrics, module = _train(cfg, run_dir, go_on, record)
+        write_json(run_dir / "metrics.json", metrics)
+        record.finish("finished")
+    except BaseException as error:
+        told = _as_user_error(error)
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+        record.finish("interrupted" if interrupted else "failed", error=None if interrupted else str(told or repr(error)))
+        if told is not None and told is not error:
+            raise told from error
+        raise
+    return Result(metrics, run_dir, module)
+
+
+def load(run_dir: str | Path, *, checkpoint: str | None = None) -> tuple[DictConfig, Any]:
+    """The config and the trained LightningModule of a run, in evaluation mode on the CPU.
+
+    Args:
+        run_dir: the run folder.
+        checkpoint: `best` or `last`; by default what the run's figures came from.
+
+    Raises:
+        UserError: no run, no checkpoint, or one of another model.
+    """
+    import torch
+
+    from calotype.types import DataSpec
+
+    folder = Path(run_dir)
+    cfg = load_config(folder)
+    path = _checkpoint(folder, checkpoint or cfg.test_with)
+    if path is None:
+        raise UserError(f"{folder}: the run has no checkpoint to use; it was cut off early")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: not a checkpoint that can be read ({type(error).__name__})") from None
+    module = instantiate(cfg.task, spec=DataSpec(**stored["spec"]))
+    try:
+        module.load_state_dict(stored["state_dict"])
+    except RuntimeError as error:
+        raise UserError(_other_model(path, error)) from None
+    return cfg, module.eval()
+
+
+def shown(path: Path) -> str:
+    """The path as a person would type it from here."""
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _compose(folder: Path, name: str, overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        return compose(name, list(overrides), return_hydra_config=hydra)
+
+
+def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None) -> tuple[dict[str, float | None], Any]:
+    """Build and fit and test; every process of a distributed run comes through here, only the first has a record."""
+    import torch
+    from pytorch_lightning import seed_everything
+
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _quiet()
+    if cfg.hardware.num_threads is not None:
+        torch.set_num_threads(cfg.hardware.num_threads)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = instantiate(cfg.data)
+    module = instantiate(cfg.task, spec=datamodule.spec)
+    module.to(memory_format=getattr(torch, str(getattr(cfg.hardware.memory_format, "name", cfg.hardware.memory_format))))
+    manifest = getattr(datamodule, "split_manifest", None)
+    trainer = _trainer(cfg, run_dir, has_val=manifest is None or bool(manifest["sizes"]["val"]))
+    if record is not None:
+        if manifest is not None:
+            write_json(run_dir / "split.json", manifest)
+        record.update(split_hash=manifest and manifest["hash"], hardware=_hardware(trainer))
+        trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        print(f"{cfg.model._target_.rpartition('.')[2]}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True)
+    last = _checkpoint(run_dir, "last") if go_on else None
+    trainer.fit(module, datamodule, ckpt_path=None if last is None else str(last), weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    trainer.strategy.barrier()
+    metrics: dict[str, float] = {}
+    chosen = _checkpoint(run_dir, cfg.test_with)
+    path = None if chosen is None else str(chosen)
+    sizes = {"val": 1, "test": 1} if manifest is None else manifest["sizes"]
+    for side, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+        if sizes[side]:
+            (figures,) = evaluate(module, datamodule=datamodule, ckpt_path=path, weights_only=True, verbose=False) or [{}]
+            metrics |= figures
+    return finite(metrics), module
+
+
+def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    from calotype.callbacks.metrics_csv import MetricsCsv
+    from calotype.callbacks.plain_progress import PlainProgress
+
+    callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = str(run_dir / "checkpoints")
+            if not has_val and str(callback.monitor).startswith("val/"):
+                callback.monitor = None  # the newest is the best that is known
+        elif isinstance(callback, EarlyStopping) and not has_val:
+            raise UserError("callbacks.early_stopping watches validation figures, and data.val_fraction=0 leaves none")
+    callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+    loggers = [MetricsCsv(run_dir / "metrics.csv")]
+    loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
+    hardware = cfg.hardware
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=precision(hardware.precision, hardware.accelerator),
+            sync_batchnorm=hardware.sync_batchnorm,
+            deterministic=hardware.deterministic,
+            benchmark=not hardware.deterministic,
+            logger=loggers,
+            callbacks=callbacks,
+            default_root_dir=run_dir,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
+            enable_progress_bar=sys.stdout.isatty(),
+            enable_model_summary=False,
+            **cfg.trainer,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(f"hardware: {' '.join(str(error).split())}") from None
+
+
+def precision(asked: str, accelerator: str) -> str:
+    """`auto` is bf16-mixed where the device computes bfloat16 natively, else 32-true."""
+    if asked != "auto":
+        return asked
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "32-true"
+    # torch has no public question for it; a version without these says no.
+    native = [getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return "bf16-mixed" if any(native) else "32-true"
+
+
+def _hardware(trainer: Any) -> dict[str, Any]:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": str(device),
+        "name": name,
+        "processes": trainer.world_size,
+        "strategy": type(trainer.strategy).__name__,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _checkpoint(run_dir: Path, which: Any) -> Path | None:
+    """best.ckpt or last.ckpt, the other where it is missing."""
+    name = str(getattr(which, "name", which))
+    for candidate in (name, "last"):
+        path = run_dir / "checkpoints" / f"{candidate}.ckpt"
+        if path.exists():
+            return path
+    return None
+
+
+@contextlib.contextmanager
+def _own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
+    """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
+    from pytorch_lightning.strategies.launchers import subprocess_script as launcher
+
+    def command(*_: Any, **__: Any) -> list[str]:
+        return [sys.executable, "-m", "calotype.runner", str(run_dir), "resume" if go_on else "start"]
+
+    saved = launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd
+    environment = {name: os.environ.get(name) for name in PROCESS_VARIABLES}
+    launcher._basic_subprocess_cmd = command
+    launcher._hydra_subprocess_cmd = lambda local_rank: (command(), str(Path.cwd()))
+    try:
+        yield
+    finally:
+        launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
+        import torch.distributed
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and environment["LOCAL_RANK"] is None:
+            torch.distributed.destroy_process_group()
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _as_user_error(error: BaseException) -> UserError | None:
+    """The one line for what is the user's to mend; None for a fault of the program's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return UserError(f"the disk is full{f' ({cause.filename})' if cause.filename else ''}: free some space, then resume the run")
+        if isinstance(cause, RuntimeError) and "loading state_dict" in str(cause):
+            return UserError(_other_model(Path("checkpoints/last.ckpt"), cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _other_model(path: Path, error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return f"{path}: a checkpoint of another model ({lines[1] if len(lines) > 1 else lines[0]})"[:300]
+
+
+def _quiet() -> None:
+    """Lightning's advice that does not hold here."""
+    for message in (
+        ".*does not have many workers.*",  # batches come from memory
+        ".*smaller than the logging interval.*",  # small sets have few batches; epochs are logged all the same
+        ".*configure_optimizers.*returned `None`.*",  # a model that is fitted, not trained by gradients
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _worker(run_dir: Path, go_on: bool) -> None:
+    """What a further process of a distributed run does."""
+    _train(load_config(run_dir), run_dir, go_on, None)
+
+
+if __name__ == "__main__":
+    _worker(Path(sys.argv[1]), sys.argv[2] == "resume")

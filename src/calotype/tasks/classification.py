@@ -1,0 +1,138 @@
+"""Classification: which of K classes an image shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from calotype.metrics.classification import Predictions, classification_figures
+from calotype.tasks.schedule import with_schedule
+from calotype.types import DataSpec, LabelledBatch, Needs, UserError
+
+
+class Classification(LightningModule):
+    """Trains a network that gives logits, or fits a model of scikit-learn's (one with `fit`) to its features.
+
+    Args:
+        spec: of the data; `calotype.run` gives it.
+        model: called with (image_shape, num_classes).
+        loss: called with (class_counts).
+        optimizer: called with the parameters that are trained.
+        scheduler: called with the optimizer.
+        feature_lr_factor: the learning rate of `model.features`, as a share of the rest's: below 1 where they are pretrained.
+        flip_test: average the probabilities over an image and its mirror image in evaluation.
+
+    Logged: train/loss, val/loss, val/accuracy and so on, test/... (see `classification_figures`).
+    """
+
+    needs = Needs(batch=LabelledBatch, model="Logits", loss=("logits", "labels"))
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        model: Callable[..., nn.Module],
+        loss: Callable[..., nn.Module],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        feature_lr_factor: float = 1.0,
+        flip_test: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.model = model(spec.image_shape, len(spec.class_names))
+        self.loss = loss(class_counts=spec.class_counts)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.feature_lr_factor = feature_lr_factor
+        self.flip_test = flip_test
+        self.predictions = Predictions()
+        self.test_predictions: tuple[Tensor, Tensor, Tensor] | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []  # features and labels, for a model that is fitted
+        self.fitted = hasattr(self.model, "fit")
+        if self.fitted:
+            self.automatic_optimization = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> log-probabilities (N, K)."""
+        logits = self.model(images).float()
+        if self.flip_test and not self.training:
+            return torch.stack([logits, self.model(images.flip(-1)).float()]).softmax(-1).mean(0).log()
+        return logits.log_softmax(-1)
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor | None:
+        if self.fitted:
+            with torch.no_grad():
+                self._seen.append((self.model.features(batch.images), batch.labels))  # type: ignore[operator, union-attr]
+            return None
+        logits = self.model(batch.images)
+        if batch_idx == 0 and logits.shape != (len(batch.labels), len(self.spec.class_names)):
+            raise UserError(
+                f"model gives {tuple(logits.shape)} for {len(batch.labels)} images, "
+                f"classification needs ({len(batch.labels)}, {len(self.spec.class_names)}) logits"
+            )
+        loss = self.loss(logits, batch.labels)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_start(self) -> None:
+        # Validation stands inside the training epoch, after its last batch: a fitted model is ready in time for it.
+        self._fit()
+
+    def on_train_epoch_end(self) -> None:
+        self._fit()
+
+    def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        self.predictions.update(self(batch.images), batch.labels, batch.index)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_figures("val", ("accuracy", "balanced_accuracy", "average_precision", "auroc"))
+
+    def on_test_epoch_start(self) -> None:
+        self.predictions.reset()
+
+    def test_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        self.predictions.update(self(batch.images), batch.labels, batch.index)
+
+    def on_test_epoch_end(self) -> None:
+        self.test_predictions = self._log_figures("test", None)
+
+    def configure_optimizers(self) -> Any:
+        if self.fitted:
+            return None
+        features = getattr(self.model, "features", None)
+        ids = {id(p) for p in features.parameters()} if isinstance(features, nn.Module) else set()
+        trained = [p for p in self.parameters() if p.requires_grad]
+        slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
+        optimizer = self.optimizer([{"params": group} for group in (fast, slow) if group])
+        if slow and self.feature_lr_factor != 1:
+            optimizer.param_groups[-1]["lr"] *= self.feature_lr_factor
+        return with_schedule(optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spec"] = self.spec._asdict()
+
+    def _fit(self) -> None:
+        if self._seen and not self.trainer.sanity_checking:
+            features, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+            self.model.fit(self.all_gather(features).flatten(0, -2), self.all_gather(labels).flatten())  # type: ignore[operator, union-attr]
+            self._seen.clear()
+            self.trainer.should_stop = True  # one look at the data is all there is to see
+
+    def _log_figures(self, stage: str, only: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
+        logits, labels, index = self.predictions.compute()
+        figures = classification_figures(logits, labels, self.spec.class_names)
+        if only is not None:
+            figures = {name: value for name, value in figures.items() if name in only}
+        figures["loss"] = self.loss(logits, labels).item()
+        for name, value in figures.items():
+            # Every process has the same predictions by now, so the figures need no reduction.
+            self.log(f"{stage}/{name}", value, prog_bar=name in ("accuracy", "loss"), rank_zero_only=False)
+        self.predictions.reset()
+        return logits.cpu(), labels.cpu(), index.cpu()

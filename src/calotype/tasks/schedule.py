@@ -1,0 +1,41 @@
+"""Joins an optimizer and a scheduler, both given as partials by the config, for `configure_optimizers`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | None, total_steps: int | float) -> Any:
+    """What Lightning takes from `configure_optimizers`.
+
+    A scheduler whose signature has `total_steps` is told how many there are, and is stepped after every optimizer step;
+    any other (StepLR, ExponentialLR) is stepped after every epoch.
+    """
+    if scheduler is None:
+        return optimizer
+    if "total_steps" not in inspect.signature(scheduler).parameters:
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+    made = scheduler(optimizer, total_steps=max(1, int(total_steps)))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
+
+
+def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
+    """Rise in a line over the first `warmup` (share of the steps), then fall along half a cosine to `final` (share of lr).
+
+    Every parameter group keeps its own learning rate, which `OneCycleLR` would replace by one.
+    """
+    rise = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        progress = min(1.0, (step - rise) / max(1, total_steps - rise))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)

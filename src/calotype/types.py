@@ -1,0 +1,76 @@
+"""What passes between the parts: sources, batches, and the one kind of error that is told without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from torch import Tensor
+
+ImageShape = tuple[int, int, int]  # channels, height, width
+
+# A model says what it gives by the return annotation of its `forward`; check.py compares it with what a task needs.
+Logits = Annotated[Tensor, "(N, K) unnormalised log-probabilities"]
+Embeddings = Annotated[Tensor, "(N, D) points in a metric space"]
+
+
+class UserError(ValueError):
+    """A mistake of the user's: one line that says what, where and what to do. Printed without a traceback."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data set holds: the items, and what is known of each.
+
+    Attributes:
+        name: of the data set.
+        items: uint8 images (N, C, H, W), float32 vectors (N, D), or one image file an item, decoded when asked for.
+        channels: 1 (grey) or 3 (colour) of image files as they are read; a tensor's own channels else.
+        labels: int64 (N,) into `class_names`, or None.
+        class_names: of classes or identities; empty without labels.
+        test: bool (N,), the official test set where there is one.
+        root: folder that `items` are named relative to in a manifest.
+    """
+
+    name: str
+    items: Tensor | Sequence[Path]
+    channels: int
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
+    test: Tensor | None = None
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def item_name(self, index: int) -> str:
+        """A name that is the same on every machine: the path below `root`, or the number."""
+        if isinstance(self.items, Tensor):
+            return str(index)
+        path = self.items[index]
+        return path.relative_to(self.root).as_posix() if self.root else path.name
+
+
+class DataSpec(NamedTuple):
+    """What a task must know of its data to build its network. Plain values: a checkpoint carries it."""
+
+    image_shape: ImageShape
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]  # training images of each class
+    channels: int  # that an image file is read with, before preprocessing
+
+
+class LabelledBatch(NamedTuple):
+    images: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
+    labels: Tensor  # (N,) int64
+    index: Tensor  # (N,) int64, which item of the source
+
+
+class Needs(NamedTuple):
+    """What a task asks of its parts; check.py refuses a config whose parts give something else."""
+
+    batch: type  # the DataModule's `batch`
+    model: str  # the return annotation of the model's `forward`
+    loss: tuple[str, ...]  # the first parameters of the loss's `forward`
