@@ -18,7 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from calotype.check import ConfigError, check_root, nearest, tell
 from calotype.schema import conf_dir, register
+from calotype.types import UserError
 
 if TYPE_CHECKING:
     from calotype.runner import Result
@@ -79,8 +81,6 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
 
 def _application(cfg: DictConfig) -> None:
     global _failure
-    from calotype.check import ConfigError, check_root
-
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     single = hydra_config.mode == RunMode.RUN
@@ -90,10 +90,8 @@ def _application(cfg: DictConfig) -> None:
             from calotype import runner
 
             _report(runner.launch(cfg, run_dir, overrides=list(hydra_config.overrides.task)))
-    except ValueError as error:
-        from calotype.types import UserError
-
-        if not single or not isinstance(error, UserError):
+    except UserError as error:
+        if not single:
             raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end
         _failure = _say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
 
@@ -137,13 +135,12 @@ def _one_line_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(_say(_tell(error), USAGE_ERROR)) from None
     except ValueError as error:
-        # types.py imports torch: asked for only where something has gone wrong after it was imported anyway.
-        errors: Any = sys.modules.get("calotype.types")
-        if errors is None or not isinstance(error, errors.UserError):
+        if "Config group override must be" in str(error):
+            told = "a group takes the name of an option, not null: logger=none, scheduler=none, or ~GROUP to leave it out"
+            raise SystemExit(_say(told, USAGE_ERROR)) from None
+        if not isinstance(error, UserError):
             raise
-        check: Any = sys.modules.get("calotype.check")
-        usage = check is not None and isinstance(error, check.ConfigError)
-        raise SystemExit(_say(str(error), USAGE_ERROR if usage else RUN_ERROR)) from None
+        raise SystemExit(_say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)) from None
     except KeyboardInterrupt:
         raise SystemExit(_say("interrupted; go on with resume=RUN", INTERRUPTED)) from None
     finally:
@@ -157,8 +154,6 @@ def _one_line_errors() -> Iterator[None]:
 
 def _tell(error: BaseException) -> str:
     """What Hydra's error says, in one line."""
-    from calotype.check import nearest, tell
-
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         top = group.partition("/")[0] or "config"

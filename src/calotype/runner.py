@@ -176,6 +176,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     trainer.fit(module, datamodule, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if _checkpoint(run_dir, "last") is None:
+        trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")  # ModelCheckpoint leaves out a model without steps
     trainer.strategy.barrier()
     metrics: dict[str, float] = {}
     chosen = _checkpoint(run_dir, cfg.test_with)
@@ -324,6 +326,8 @@ def _quiet() -> None:
         ".*does not have many workers.*",  # batches come from memory
         ".*smaller than the logging interval.*",  # small sets have few batches; epochs are logged all the same
         ".*configure_optimizers.*returned `None`.*",  # a model that is fitted, not trained by gradients
+        ".*module.* in eval mode at the start of training.*",  # frozen features are meant to be
+        ".*Total length of `.*` across ranks is zero.*",  # a split without a validation side
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch
     ):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor  # not at run time: a mistyped option is told before torch is imported
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
 # A model says what it gives by the return annotation of its `forward`; check.py compares it with what a task needs.
-Logits = Annotated[Tensor, "(N, K) unnormalised log-probabilities"]
-Embeddings = Annotated[Tensor, "(N, D) points in a metric space"]
+Logits: TypeAlias = "Tensor"  # (N, K) unnormalised log-probabilities
+Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
 
 
 class UserError(ValueError):
@@ -47,10 +48,10 @@ class Source:
 
     def item_name(self, index: int) -> str:
         """A name that is the same on every machine: the path below `root`, or the number."""
-        if isinstance(self.items, Tensor):
+        item = self.items[index]
+        if not isinstance(item, Path):
             return str(index)
-        path = self.items[index]
-        return path.relative_to(self.root).as_posix() if self.root else path.name
+        return item.relative_to(self.root).as_posix() if self.root else item.name
 
 
 class DataSpec(NamedTuple):

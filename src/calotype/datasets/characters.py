@@ -70,6 +70,8 @@ def _idx(kind: str, root: str, download: bool, names: tuple[str, ...]) -> Source
         train, test = (getattr(torchvision.datasets, kind)(root, train=part, download=download) for part in (True, False))
     except (RuntimeError, OSError, URLError) as error:
         raise UserError(_missing(kind, root, error)) from None
+    except (AssertionError, KeyError, ValueError) as error:
+        raise UserError(f"{root}/{kind}/raw: damaged files ({error}); remove them and fetch them again") from None
     return Source(
         name="mnist" if kind == "MNIST" else "fashion_mnist",
         items=torch.cat([train.data, test.data])[:, None],

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_auroc,
@@ -68,7 +67,9 @@ def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence
         "balanced_accuracy": recall[occurs].double().mean().item(),
     }
     if len(class_names) == 2 and bool(occurs.all()):
-        scores = F.softmax(logits.double(), 1)[:, 1]
+        # Ranks of the log-odds: probabilities of a sure network are all 1.0 and would tie.
+        ranks = (logits[:, 1].double() - logits[:, 0].double()).unique(return_inverse=True)[1]
+        scores = ranks.double() / ranks.max().clamp(min=1)
         figures["average_precision"] = binary_average_precision(scores, labels).item()
         figures["auroc"] = binary_auroc(scores, labels).item()
         rate = tpr_at_fpr(scores, labels, 1e-2)

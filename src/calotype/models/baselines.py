@@ -27,9 +27,9 @@ class Pixels(nn.Module):
 
 
 class LinearBaseline(nn.Module):
-    """PCA and multinomial logistic regression on fixed features.
+    """Whitened PCA and multinomial logistic regression on fixed features.
 
-    Standardise, project, regress: each is affine, so once scikit-learn has fitted them they are kept as one weight and
+    Project, scale, regress: each is affine, so once scikit-learn has fitted them they are kept as one weight and
     one bias, and a checkpoint holds tensors only.
 
     Args:
@@ -69,10 +69,12 @@ class LinearBaseline(nn.Module):
         from sklearn.linear_model import LogisticRegression
 
         x, y = features.double().cpu().numpy(), labels.cpu().numpy()
-        pca = PCA(min(self.components, *x.shape), whiten=True, random_state=0).fit(x)
+        pca = PCA(min(self.components, *x.shape), random_state=0).fit(x)
+        varies = pca.explained_variance_ > 1e-9 * pca.explained_variance_[0]  # not where pixels never change
+        scale = pca.components_[varies] / np.sqrt(pca.explained_variance_[varies])[:, None]  # (components, D), whitening
         weights = None if self.class_weight == "none" else self.class_weight
-        regression = LogisticRegression(C=self.regularisation, max_iter=2000, class_weight=weights).fit(pca.transform(x), y)
-        scale = pca.components_ / np.sqrt(pca.explained_variance_)[:, None]  # (components, D), whitening
+        regression = LogisticRegression(C=self.regularisation, max_iter=2000, class_weight=weights)
+        regression.fit((x - pca.mean_) @ scale.T, y)
         coefficients, intercept = regression.coef_, regression.intercept_
         if len(coefficients) == 1:  # two classes: scikit-learn gives the second one's log-odds
             coefficients, intercept = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercept[0]])

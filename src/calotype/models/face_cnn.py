@@ -17,6 +17,8 @@ class FaceCNN(nn.Module):
         hidden: units of the hidden layer.
         negative_slope: of LeakyReLU.
 
+    Weights start as Glorot and Bengio (2010) draw them, biases at 0: with torch's own start the first epochs stand still.
+
     Shapes: images (N, C, H, W) -> logits (N, K).
     """
 
@@ -44,6 +46,8 @@ class FaceCNN(nn.Module):
         self.features = nn.Sequential(*layers, nn.Flatten())
         flat = channels * (height // shrink) * (width // shrink)
         self.head = nn.Sequential(nn.Linear(flat, hidden), nn.LeakyReLU(negative_slope, inplace=True), nn.Linear(hidden, num_classes))
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.xavier_uniform_(parameter)
 
     def forward(self, images: Tensor) -> Logits:
         return self.head(self.features(images))

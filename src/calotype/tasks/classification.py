@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,10 +62,11 @@ class Classification(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> log-probabilities (N, K)."""
-        logits = self.model(images).float()
+        log_p = self.model(images).float().log_softmax(-1)
         if self.flip_test and not self.training:
-            return torch.stack([logits, self.model(images.flip(-1)).float()]).softmax(-1).mean(0).log()
-        return logits.log_softmax(-1)
+            mirrored = self.model(images.flip(-1)).float().log_softmax(-1)
+            return torch.logaddexp(log_p, mirrored) - math.log(2)
+        return log_p
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:
@@ -132,7 +134,6 @@ class Classification(LightningModule):
             figures = {name: value for name, value in figures.items() if name in only}
         figures["loss"] = self.loss(logits, labels).item()
         for name, value in figures.items():
-            # Every process has the same predictions by now, so the figures need no reduction.
-            self.log(f"{stage}/{name}", value, prog_bar=name in ("accuracy", "loss"), rank_zero_only=False)
+            self.log(f"{stage}/{name}", value, prog_bar=name in ("accuracy", "loss"), sync_dist=True)
         self.predictions.reset()
         return logits.cpu(), labels.cpu(), index.cpu()

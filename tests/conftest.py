@@ -1,0 +1,49 @@
+"""Fixtures: small images on disk, real data where it is, runs in a scratch folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import calotype
+from calotype.runner import Result
+
+torch.set_num_threads(1)  # two test processes share two cores
+
+SMALL = ("model.widths=[4,8]", "trainer.max_epochs=2", "hardware=cpu", "logger=none")
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write below the test's own folder, data sets are looked for there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CALOTYPE_DATA", raising=False)
+
+
+@pytest.fixture
+def small_run(tmp_path: Path) -> Callable[..., Result]:
+    """A run of two epochs of a tiny network; more overrides come last and win."""
+    count = iter(range(100))
+
+    def run(*overrides: str) -> Result:
+        return calotype.run([*SMALL, f"hydra.run.dir={tmp_path}/run{next(count)}", *overrides])
+
+    return run
+
+
+@pytest.fixture
+def image_root(tmp_path: Path) -> Path:
+    """12 images in each of two folders that a network can tell apart: dark ones and bright ones."""
+    root = tmp_path / "pictures"
+    rng = np.random.RandomState(0)
+    for name, level in (("dark", 60), ("bright", 190)):
+        (root / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(rng.normal(level, 20, (16, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root

@@ -1,0 +1,157 @@
+"""What a user types: help, typos, one line for every mistake, exit codes, the final table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import calotype
+from calotype.cli import apply_main, main
+
+FAST = ["model.widths=[4,8]", "debug=fast", "hardware=cpu", "logger=none"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """Run, expect the exit code and one line on stderr, no folder that looks like a run; the line."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == code
+    error = capsys.readouterr().err
+    assert error.startswith("calotype: ")
+    assert error.count("\n") == 1, error
+    assert not list(Path.cwd().rglob("metrics.json"))
+    if code == 2:
+        assert not (Path.cwd() / "outputs").exists()
+    return error
+
+
+def test_runs_and_prints_table_and_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*FAST, "seed=0", "name=mine"])
+    out = capsys.readouterr().out
+    assert "epoch 1/1  " in out
+    (folder,) = Path("outputs/classification/mine").iterdir()
+    assert f"run folder  {folder}" in out
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert f"test/accuracy           {figures['test/accuracy']:.4f}" in out
+    assert json.loads((folder / "run.json").read_text())["seed"] == 0
+    assert json.loads((folder / "run.json").read_text())["overrides"] == [*FAST, "seed=0", "name=mine"]
+
+
+TYPOS = {
+    "loss.label_smothing=0.1": "loss.label_smothing: no such key; did you mean label_smoothing?",
+    "modle=face_cnn": "modle: no such key; did you mean model?",
+    "dataset=mnits": "dataset=mnits: no such choice; did you mean mnist?",
+    "experiment=classification/digts": "did you mean classification/digits?",
+    "task.flip_tets=true": "task.flip_tets: no such key; did you mean flip_test?",
+    "seed=abc": "seed: Value 'abc'",
+    "logger=null": "logger=none",
+    "nonsense": "missing EQUAL",
+    "dataset=image_folder": "dataset.root: must be given",
+    "loss.label_smoothing=abc": "must be float",
+    "resume=nowhere": "not a run folder",
+}
+
+
+@pytest.mark.parametrize("argument", TYPOS)
+def test_typos(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert TYPOS[argument] in fails(capsys, argument)
+
+
+def test_found_while_running(capsys: pytest.CaptureFixture[str], image_root: Path) -> None:
+    folder = ["dataset=image_folder", f"dataset.root={image_root}", *FAST]
+    assert "no folder data/lfw" in fails(capsys, "dataset=lfw", *FAST, code=1)
+    (run,) = Path("outputs/classification/default").iterdir()
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "data/lfw" in record["error"]
+    (image_root / "dark" / "text.png").write_text("hello")
+    assert "text.png: not an image" in fails(capsys, *folder, code=1)
+    (image_root / "dark" / "text.png").unlink()
+    whole = (image_root / "dark" / "0.png").read_bytes()
+    (image_root / "dark" / "0.png").write_bytes(whole[:-200])
+    assert "dark/0.png: " in fails(capsys, *folder, code=1)
+    (image_root / "dark" / "0.png").write_bytes(whole)
+    (image_root / "lone").mkdir()
+    Image.new("RGB", (20, 16)).save(image_root / "lone" / "0.png")
+    assert "class 'lone' has 1 image(s), the split needs 3" in fails(capsys, *folder, code=1)
+    Image.new("RGB", (20, 16)).save(image_root / "lone" / "1.png")
+    (image_root / "lone" / "0.png").unlink()
+    (image_root / "lone" / "1.png").unlink()
+    assert "lone: the class has no images" in fails(capsys, *folder, code=1)
+    only = ["dataset=image_folder", f"dataset.root={image_root / 'dark'}", *FAST]
+    assert "has no labels" in fails(capsys, *only, code=1)
+
+
+def test_images_of_unlike_modes_are_read(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.full((16, 20), 50 * 257, dtype=np.uint16)
+    Image.fromarray(pixels).save(image_root / "dark" / "deep.png")
+    Image.new("CMYK", (20, 16), (0, 0, 0, 200)).save(image_root / "dark" / "cmyk.jpg")
+    Image.new("RGB", (20, 16), (200, 200, 200)).convert("P").save(image_root / "bright" / "palette.png")
+    main(["dataset=image_folder", f"dataset.root={image_root}", *FAST, "trainer.max_epochs=3"])
+    assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_sweep_runs_every_job(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["-m", "seed=0,1", *FAST])
+    (sweep,) = Path("outputs/classification/default").iterdir()
+    runs = sorted(sweep.glob("*/run.json"))
+    assert [json.loads(path.read_text())["seed"] for path in runs] == [0, 1]
+    assert all(json.loads(path.read_text())["status"] == "finished" for path in runs)
+
+
+def test_apply(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = calotype.run(
+        ["dataset=image_folder", f"dataset.root={image_root}", "data.preprocess.size=16", "data.batch_size=8", "model.widths=[4,8]",
+         "hardware=cpu", "logger=none", "trainer.max_epochs=10", "optimizer.lr=0.01"]  # fmt: skip
+    )
+    capsys.readouterr()
+    rng = np.random.RandomState(1)
+    Image.fromarray(np.clip(rng.normal(70, 20, (18, 20)), 0, 255).astype(np.uint8)).save("night.png")
+    Image.fromarray(np.clip(rng.normal(180, 20, (16, 20, 3)), 0, 255).astype(np.uint8)).save("day.jpg")
+    apply_main([str(result.run_dir), "classify", "night.png", "day.jpg", "--top", "2"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["night.png", "day.jpg"]
+    assert [row[1].split()[0] for row in rows] == ["dark", "bright"]
+    probabilities = [[float(cell.split()[1]) for cell in row[1:]] for row in rows]
+    assert all(abs(sum(p) - 1) < 1e-3 and p[0] >= p[1] for p in probabilities)
+    for arguments, message in (
+        ([str(result.run_dir), "classify", "absent.png"], "absent.png: no such file"),
+        (["nowhere", "classify", "day.jpg"], "nowhere: not a run folder"),
+        ([str(result.run_dir), "classify", "day.jpg", "--top", "9"], "--top 9: the run knows 2 classes"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            apply_main(arguments)
+        assert left.value.code in (1, 2)
+        assert message in capsys.readouterr().err
+
+
+def test_apply_sees_what_training_saw(image_root: Path) -> None:
+    """The same file gives the same log-probabilities through apply as through the run's own data."""
+    from calotype.apply import classify
+
+    options = ["dataset=image_folder", f"dataset.root={image_root}", "data.preprocess.size=12", "data.preprocess.colour=grey", *FAST]
+    result = calotype.run(options)
+    ((_, [(label, probability)]),) = classify(result.run_dir, [image_root / "dark" / "3.png"])
+    module = calotype.load(result.run_dir)
+    datamodule = result.module.trainer.datamodule
+    index = next(i for i in range(24) if datamodule.dataset.item_name(i) == "dark/3.png")
+    want = module(datamodule.image(index)[None].float() / 255).exp()[0]
+    assert probability == pytest.approx(want.max().item(), abs=1e-6)
+    assert label == module.spec.class_names[want.argmax()]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["seed=abc"], ["loss.label_smothing=1"], ["dataset=mnits"]])
+def test_answers_without_importing_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom calotype.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "print('heavy:', sorted({'torch', 'pytorch_lightning', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: []" in done.stdout

@@ -1,0 +1,169 @@
+"""Every config: composes, binds, builds; and the map between groups, packages and tests holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import instantiate
+
+import calotype
+from calotype.check import ConfigError, check
+from calotype.runner import _compose
+from calotype.schema import conf_dir, config_hash, register
+
+REPOSITORY = Path(__file__).parents[1]
+CONF = conf_dir()
+EXPERIMENTS = sorted(p.relative_to(CONF / "experiment").with_suffix("").as_posix() for p in (CONF / "experiment").rglob("*.yaml"))
+OPTIONS = sorted(
+    f"{p.parent.relative_to(CONF).as_posix()}={p.stem}"
+    for group in ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data")
+    for p in (CONF / group).glob("*.yaml")
+)
+NEEDS = {"dataset=image_folder": ["dataset.root=/nowhere"]}
+
+
+def compose(*overrides: str):  # type: ignore[no-untyped-def]
+    register()
+    return _compose(CONF, "config", overrides)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_are_right(experiment: str) -> None:
+    cfg = compose(f"experiment={experiment}")
+    check(cfg)
+    task = experiment.partition("/")[0]
+    assert cfg.task._target_.split(".")[-2] == task
+    assert cfg.name == experiment.partition("/")[2]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_are_right(option: str) -> None:
+    cfg = compose(option, *NEEDS.get(option, []))
+    if option in ("logger=mlflow", "logger=wandb"):
+        pytest.importorskip(option.partition("=")[2])
+    check(cfg)
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.startswith(("model", "loss", "optimizer", "scheduler"))])
+def test_options_build(option: str) -> None:
+    from calotype.types import DataSpec
+
+    cfg = compose(option, "model.name=squeezenet1_1" if option == "model=torchvision" else "seed=0")
+    spec = DataSpec((1, 64, 64), ("a", "b", "c"), (5, 3, 2), 1)
+    module = instantiate(cfg.task, spec=spec)
+    assert module.needs.model == "Logits"
+
+
+def test_plain_calotype_is_the_default_task_on_embedded_data() -> None:
+    cfg = compose()
+    assert (cfg.task._target_, cfg.dataset._target_) == (
+        "calotype.tasks.classification.Classification",
+        "calotype.datasets.characters.digits",
+    )
+
+
+def test_command_line_beats_experiment_beats_task() -> None:
+    assert compose().model._target_.endswith("SmallResNet")
+    assert compose("experiment=classification/people20").model._target_.endswith("EfficientNetLite0")
+    cfg = compose("experiment=classification/people20", "model=face_cnn", "dataset=orl", "loss=focal")
+    assert [cfg.model._target_.rpartition(".")[2], cfg.dataset._target_.rpartition(".")[2]] == ["FaceCNN", "orl"]
+    assert cfg.loss.gamma == 2.0
+    assert cfg.data.largest_classes == 20  # what the experiment says otherwise stays
+
+
+def test_every_target_lies_in_the_package_of_its_group() -> None:
+    for group in ("task", "data", "dataset", "model", "loss", "callbacks"):
+        package = {"task": "tasks", "model": "models", "loss": "losses", "dataset": "datasets"}.get(group, group)
+        assert (REPOSITORY / "src/calotype" / package).is_dir()
+        assert (REPOSITORY / "tests" / package).is_dir()
+        for path in (CONF / group).rglob("*.yaml"):
+            node = yaml.safe_load(path.read_text())
+            for target in (n["_target_"] for n in (node, node.get(group, {})) if "_target_" in n):
+                assert target.startswith(f"calotype.{package}."), path
+
+
+def test_every_key_a_user_may_set_has_a_comment() -> None:
+    for path in CONF.rglob("*.yaml"):
+        text = path.read_text()
+        assert text.startswith("#") or path.parent.name == "paths", path
+        if path.is_relative_to(CONF / "experiment") or path.is_relative_to(CONF / "debug") or "@package _global_" in text and "task" not in path.parts:
+            continue
+        for line in text.partition("hydra:")[0].splitlines():
+            key, _, value = line.strip().partition(":")
+            if value.strip() and key and not key.startswith(("_", "-", "#")) and f"${{{key}}}" not in value:
+                assert "#" in value, f"{path}: {line}"
+
+
+def test_experiments_are_short_and_say_their_command() -> None:
+    for experiment in EXPERIMENTS:
+        text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+        assert f"calotype experiment={experiment}" in text, experiment
+        assert len(text.splitlines()) <= 45
+
+
+def test_hash_is_of_what_can_change_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = config_hash(compose())
+    for override in ("name=x", "logger=none", "data.num_workers=7", "paths.output_dir=x", "dry_run=true", "resume=x"):
+        assert config_hash(compose(override)) == same, override
+    for override in ("seed=1", "loss=focal", "hardware=cpu_bf16", "trainer.max_epochs=3", "data.augment.flip=0.1"):
+        assert config_hash(compose(override)) != same, override
+    mnist = config_hash(compose("dataset=mnist"))
+    monkeypatch.setenv("CALOTYPE_DATA", str(tmp_path))
+    assert config_hash(compose("dataset=mnist")) == mnist
+
+
+WRONG = {
+    "seed=-1": r"seed=-1: a whole number",
+    "dataset=image_folder": r"dataset.root: must be given",
+    "loss.label_smoothing=abc": r"loss.label_smoothing=abc: must be float",
+    "data.preprocess.colour=gray": r"keep \| grey \| rgb; did you mean grey",
+    "+data.preprocess.colr=grey": r"data.preprocess.colr: Preprocess takes no such argument; did you mean colour",
+    "+loss.gama=1": r"loss.gama: CrossEntropy takes no such argument",
+    "+task.flip_tst=true": r"task.flip_tst: .*did you mean flip_test",
+    "model._target_=calotype.models.face_cnn.FaceCN": r"has no FaceCN; did you mean FaceCNN",
+    "model._target_=nowhere.Model": r"there is no package nowhere to import",
+    "~callbacks.best._target_": r"callbacks.best: has no _target_",
+    "model._target_=calotype.data.preprocess.Preprocess": r"model.blocks: Preprocess takes no such argument",
+    "~model": r"model: task=classification needs one; choose model=.*small_resnet",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_wrong_configs_are_refused_by_name(override: str) -> None:
+    with pytest.raises(ConfigError, match=WRONG[override]) as error:
+        check(compose(override))
+    assert "\n" not in str(error.value)
+
+
+def test_typo_in_an_experiment_file_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\nloss:\n  label_smothing: 0.1\n")
+    cfg = compose("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    with pytest.raises(ConfigError, match=r"loss.label_smothing: .*did you mean label_smoothing"):
+        check(cfg)
+
+
+def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss, model and data that build, and that this task cannot use."""
+    import kinds as module
+
+    monkeypatch.setattr(module.Embedder, "__module__", "calotype.models.embedder")  # only our own say what they give
+    kinds = {
+        ("loss._target_=kinds.TripletLike", "~loss.label_smoothing", "~loss.class_weight"): r"loss: TripletLike takes \(embeddings, labels\), "
+        r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal",
+        ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
+        ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "
+        r"Embeddings, not Logits; .* model=.*small_resnet",
+    }
+    for overrides, message in kinds.items():
+        with pytest.raises(ConfigError, match=message):
+            check(compose(*overrides))
+
+
+def test_dry_run_builds_nothing(tmp_path: Path) -> None:
+    result = calotype.run(["dry_run=true", "dataset=lfw", f"paths.data_dir={tmp_path}/absent"])
+    assert result.module is None
+    assert not result.run_dir.exists()

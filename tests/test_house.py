@@ -1,0 +1,102 @@
+"""The house: every module imports, the wheel carries conf/, the documents' commands run."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import REAL_DATA
+
+import calotype
+from calotype.cli import apply_main, main, rerun_main
+
+REPOSITORY = Path(__file__).parents[1]
+MODULES = sorted(m.name for m in pkgutil.walk_packages(calotype.__path__, "calotype."))
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_and_says_why_it_exists(module: str) -> None:
+    assert importlib.import_module(module).__doc__
+
+
+def test_wheel_carries_the_config(tmp_path: Path) -> None:
+    """Built, installed without dependencies elsewhere, composed away from the checkout."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPOSITORY)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name.removeprefix("calotype/conf/") for name in archive.namelist() if name.startswith("calotype/conf/")}
+    assert shipped == {p.relative_to(REPOSITORY / "conf").as_posix() for p in (REPOSITORY / "conf").rglob("*.yaml")}
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "import calotype; from calotype.cli import main; from calotype.schema import conf_dir\n"
+        f"assert calotype.__file__.startswith({str(site)!r}), calotype.__file__\n"
+        f"assert str(conf_dir()).startswith({str(site)!r}), conf_dir()\n"
+        "main(['--cfg', 'job', 'experiment=classification/people20'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "EfficientNetLite0" in done.stdout
+
+
+def test_readme_has_the_commands() -> None:
+    text = "\n".join(COMMANDS)
+    for wanted in ("make demo", "calotype experiment=", "calotype-apply", "calotype-rerun", "resume=", "dataset=image_folder", "hardware="):
+        assert wanted in text
+
+
+@pytest.fixture(scope="module")
+def readme_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme") / "run"
+    fast = ["data.preprocess.size=16", "data.preprocess.colour=rgb", "model.widths=[4]"]
+    calotype.run([*fast, "debug=fast", "hardware=cpu", "logger=none", f"hydra.run.dir={folder}"])
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_commands_run(command: str, readme_run: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in this process, shortened by debug=fast; RUN, photos/ and photo.jpg stand for what a user has."""
+    if command.startswith(("make ", "git ", "cd ", "pip ", "export ", "tensorboard ", "source ")):
+        program = shlex.split(command)
+        if program[0] == "make":
+            targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
+            assert program[1] in targets
+        return
+    (Path.cwd() / "photos").symlink_to(image_root)
+    (Path.cwd() / "photo.jpg").symlink_to(image_root / "dark" / "0.png")
+    if REAL_DATA:
+        monkeypatch.setenv("CALOTYPE_DATA", str(Path(REAL_DATA).resolve()))
+    program, *arguments = [part.replace("RUN", str(readme_run)) if part.endswith("RUN") else part for part in shlex.split(command)]
+    if program == "calotype-apply":
+        return apply_main(arguments)
+    if program == "calotype-rerun":
+        return rerun_main([*arguments, "--out", "again"])
+    assert program == "calotype"
+    if any(a.startswith("resume=") for a in arguments):
+        with pytest.raises(SystemExit):  # it is finished, which is said in one line
+            main(arguments)
+        return None
+    needs_data = any(name in command for name in ("mnist", "lfw", "orl", "omniglot", "olivetti", "people20", "one_person"))
+    big = any(name in command for name in ("people20", "one_person", "efficientnet"))
+    if {"--help", "--cfg"} & set(arguments):
+        return main(arguments)
+    if "hardware=gpu" in command or "hardware=ddp" in command or "olivetti" in command or big or (needs_data and not REAL_DATA):
+        return main([*arguments, "dry_run=true"])
+    return main([*arguments, "debug=fast"])

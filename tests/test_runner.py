@@ -1,0 +1,207 @@
+"""The life of a run: killed and resumed, run again, failed, on two processes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import calotype
+from calotype.check import ConfigError
+from calotype.run_folder import RunRecord
+from calotype.runner import precision
+from calotype.types import UserError
+
+CALOTYPE = [sys.executable, "-m", "calotype.cli"]
+# Everything random at once: augmentation, dropout, a shuffled and weighted order, a schedule.
+RANDOM = [
+    "model.widths=[4,8]", "model.dropout=0.3", "data.augment.rotate=10", "data.augment.flip=0.5", "data.augment.erase=0.5",
+    "data.balanced=true", "hardware=cpu", "hardware.num_threads=1", "logger=none", "trainer.max_epochs=6",
+]  # fmt: skip
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "run.json").read_text())["status"]
+
+
+def test_killed_and_resumed_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    slow = [*RANDOM, "data.batch_size=8", f"hydra.run.dir={tmp_path}/killed"]
+    whole = calotype.run([*RANDOM, "data.batch_size=8", f"hydra.run.dir={tmp_path}/whole8"])
+    with subprocess.Popen([*CALOTYPE, *slow], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                break
+        time.sleep(0.3)  # into the third epoch
+        process.send_signal(signal.SIGKILL)
+    killed = tmp_path / "killed"
+    assert status(killed) == "running"
+    assert not (killed / "metrics.json").exists()
+    resumed = calotype.run([f"resume={killed}"])
+    assert (killed / "metrics.json").read_bytes() == (tmp_path / "whole8" / "metrics.json").read_bytes()
+    assert (killed / "metrics.csv").read_text() == (tmp_path / "whole8" / "metrics.csv").read_text()
+    assert resumed.metrics == whole.metrics
+    assert status(killed) == "finished"
+    with pytest.raises(UserError, match="is finished"):
+        calotype.run([f"resume={killed}"])
+
+
+def test_resumed_before_the_first_checkpoint_starts_over(tmp_path: Path) -> None:
+    whole = calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+    for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        (tmp_path / "a" / name).unlink()
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps({**record, "status": "failed"}))
+    assert calotype.run([f"resume={tmp_path}/a"]).metrics == whole.metrics
+
+
+def test_resume_with_more_epochs_or_another_model(tmp_path: Path) -> None:
+    calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with pytest.raises(UserError, match=r"last.ckpt: a checkpoint of another model"):
+        calotype.run([f"resume={tmp_path}/a", "model.widths=[4,16]", "task.model.widths=[4,16]"])
+    assert status(tmp_path / "a") == "failed"
+    assert not (tmp_path / "a" / "metrics.json").exists()
+
+
+def test_resume_needs_a_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a run folder"):
+        calotype.run([f"resume={tmp_path}"])
+
+
+def test_a_running_run_is_left_alone(tmp_path: Path) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+        stat = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        record = json.loads((tmp_path / "a" / "run.json").read_text())
+        record |= {"status": "running", "pid": other.pid, "process_start": stat}
+        (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+        with pytest.raises(UserError, match="is still running"):
+            calotype.run([f"resume={tmp_path}/a"])
+    finally:
+        other.kill()
+        other.wait()
+    calotype.run([f"resume={tmp_path}/a"])
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    first = calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+    with pytest.raises(UserError, match="holds a run already"):
+        calotype.run([*RANDOM, "seed=1", f"hydra.run.dir={tmp_path}/a"])
+    assert json.loads((tmp_path / "a" / "metrics.json").read_text()) == first.metrics
+    assert status(tmp_path / "a") == "finished"
+
+
+def test_default_folders_do_not_collide() -> None:
+    folders = {calotype.run([*RANDOM, "dry_run=true"]).run_dir for _ in range(5)}
+    assert len(folders) == 5
+    (folder,) = {f.parent for f in folders}
+    assert folder.parts[-3:] == ("outputs", "classification", "default")
+
+
+def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from calotype.cli import rerun_main
+
+    calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+    rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/b"])
+    assert "are the same to the last bit" in capsys.readouterr().out
+    assert status(tmp_path / "b") == "finished"
+    figures = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    (tmp_path / "a" / "metrics.json").write_text(json.dumps({**figures, "test/accuracy": 0.123}))
+    with pytest.raises(SystemExit) as left:
+        rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/c"])
+    assert left.value.code == 1
+    assert "differs  test/accuracy: 0.123 before" in capsys.readouterr().out
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run.json says failed, and no figures lie there that look finished."""
+
+    def save(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "last.ckpt")
+
+    monkeypatch.setattr("pytorch_lightning.trainer.trainer.Trainer.save_checkpoint", save)
+    with pytest.raises(UserError, match=r"the disk is full \(last.ckpt\)"):
+        calotype.run([*RANDOM, f"hydra.run.dir={tmp_path}/a"])
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "disk is full" in record["error"]
+    assert not (tmp_path / "a" / "metrics.json").exists()
+
+
+def test_a_little_disk_is_kept_for_the_last_word(tmp_path: Path) -> None:
+    record = RunRecord.start(tmp_path / "r")
+    reserve = tmp_path / "r" / ".reserve"
+    assert reserve.stat().st_size > 10000
+    record.finish("failed", error="x")
+    assert not reserve.exists()
+
+
+def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("calotype.tasks.classification.Classification.on_validation_epoch_end", stop)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        calotype.run([*RANDOM, f"hydra.run.dir={tmp_path}/a"])
+    assert status(tmp_path / "a") == "interrupted"
+
+
+def test_failure_of_the_programs_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calotype.tasks.classification.Classification.on_validation_epoch_end", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        calotype.run([*RANDOM, f"hydra.run.dir={tmp_path}/a"])
+    assert status(tmp_path / "a") == "failed"
+
+
+@pytest.mark.xdist_group("ddp")
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    """Gradients averaged over two halves of each batch are those of the batch; figures count every image once."""
+    options = ["model=mlp", "model.widths=[16]", "logger=none", "trainer.max_epochs=3", "hardware.num_threads=1"]
+    one = calotype.run([*options, "hardware=cpu", "data.batch_size=64", f"hydra.run.dir={tmp_path}/one"])
+    two = calotype.run([*options, "hardware=ddp_cpu", "data.batch_size=32", f"hydra.run.dir={tmp_path}/two"])
+    assert set(one.metrics) == set(two.metrics)
+    for name, value in one.metrics.items():
+        assert value == pytest.approx(two.metrics[name], abs=2e-3), name
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["hardware"]["processes"] == 2
+    assert not any(name in os.environ for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "PL_GLOBAL_SEED"))
+    assert not torch.distributed.is_initialized()
+    assert (tmp_path / "two" / "images" / "confusion_matrix.png").exists()
+    assert len(list(tmp_path.rglob("run.json"))) == 2  # the second process made no folder of its own
+
+
+def test_hardware_that_is_not_there(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    for hardware in ("gpu", "fsdp"):
+        with pytest.raises(UserError, match="hardware: "):
+            calotype.run([f"hardware={hardware}", f"hydra.run.dir={tmp_path}/{hardware}"])
+        assert status(tmp_path / hardware) == "failed"
+
+
+def test_precision_is_decided_by_the_machine_only_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert precision("32-true", "cpu") == "32-true"
+    for native, want in ((True, "bf16-mixed"), (False, "32-true")):
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda native=native: native, raising=False)
+        assert precision("auto", "cpu") == want
+
+
+def test_bfloat16_and_memory_format_reach_the_network(tmp_path: Path) -> None:
+    result = calotype.run([*RANDOM, "hardware=cpu_bf16", "hardware.num_threads=1", "debug=fast", f"hydra.run.dir={tmp_path}/a"])
+    assert result.module.trainer.precision == "bf16-mixed"
+    weight = result.module.model.features[3].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+    plain = calotype.run([*RANDOM, "hardware.memory_format=contiguous_format", "debug=fast", f"hydra.run.dir={tmp_path}/b"])
+    assert plain.module.model.features[3].conv2.weight.is_contiguous()
