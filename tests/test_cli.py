@@ -107,13 +107,22 @@ def test_sweep_runs_every_job(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_apply(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = calotype.run(
-        ["dataset=image_folder", f"dataset.root={image_root}", "data.preprocess.size=16", "data.batch_size=8", "model.widths=[4,8]",
-         "hardware=cpu", "logger=none", "trainer.max_epochs=10", "optimizer.lr=0.01"]  # fmt: skip
+        [
+            "dataset=image_folder",
+            f"dataset.root={image_root}",
+            "data.preprocess.size=16",
+            "data.batch_size=8",
+            "model.widths=[4,8]",
+            "hardware=cpu",
+            "logger=none",
+            "trainer.max_epochs=25",
+            "optimizer.lr=0.01",
+        ]
     )
     capsys.readouterr()
     rng = np.random.RandomState(1)
-    Image.fromarray(np.clip(rng.normal(70, 20, (18, 20)), 0, 255).astype(np.uint8)).save("night.png")
-    Image.fromarray(np.clip(rng.normal(180, 20, (16, 20, 3)), 0, 255).astype(np.uint8)).save("day.jpg")
+    Image.fromarray(np.clip(rng.normal(40, 10, (18, 20)), 0, 255).astype(np.uint8)).save("night.png")
+    Image.fromarray(np.clip(rng.normal(190, 20, (16, 20, 3)), 0, 255).astype(np.uint8)).save("day.jpg")
     apply_main([str(result.run_dir), "classify", "night.png", "day.jpg", "--top", "2"])
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [row[0] for row in rows] == ["night.png", "day.jpg"]

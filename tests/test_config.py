@@ -88,7 +88,11 @@ def test_every_key_a_user_may_set_has_a_comment() -> None:
     for path in CONF.rglob("*.yaml"):
         text = path.read_text()
         assert text.startswith("#") or path.parent.name == "paths", path
-        if path.is_relative_to(CONF / "experiment") or path.is_relative_to(CONF / "debug") or "@package _global_" in text and "task" not in path.parts:
+        if (
+            path.is_relative_to(CONF / "experiment")
+            or path.is_relative_to(CONF / "debug")
+            or ("@package _global_" in text and "task" not in path.parts)
+        ):
             continue
         for line in text.partition("hydra:")[0].splitlines():
             key, _, value = line.strip().partition(":")
@@ -152,7 +156,11 @@ def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(module.Embedder, "__module__", "calotype.models.embedder")  # only our own say what they give
     kinds = {
-        ("loss._target_=kinds.TripletLike", "~loss.label_smoothing", "~loss.class_weight"): r"loss: TripletLike takes \(embeddings, labels\), "
+        (
+            "loss._target_=kinds.TripletLike",
+            "~loss.label_smoothing",
+            "~loss.class_weight",
+        ): r"loss: TripletLike takes \(embeddings, labels\), "
         r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal",
         ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
         ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "

@@ -12,10 +12,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import REAL_DATA
 
 import calotype
 from calotype.cli import apply_main, main, rerun_main
+from helpers import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(m.name for m in pkgutil.walk_packages(calotype.__path__, "calotype."))

@@ -67,7 +67,9 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
 
 def rerun_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-rerun RUN`"""
-    parser = argparse.ArgumentParser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
+    parser = argparse.ArgumentParser(
+        prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same."
+    )
     parser.add_argument("run", help="run folder")
     parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: beside the old one)")
     options = parser.parse_args(arguments)
@@ -155,11 +157,9 @@ def _one_line_errors() -> Iterator[None]:
 def _tell(error: BaseException) -> str:
     """What Hydra's error says, in one line."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        top = group.partition("/")[0] or "config"
-        wanted = error.missing_cfg_file.removeprefix(f"{top}/")
+        top, _, wanted = error.missing_cfg_file.partition("/")
         inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
-        options = sorted({path.as_posix() for path in inner} | {name for name in error.options or [] if top == group})
+        options = sorted({path.as_posix() for path in inner})
         return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):

@@ -36,7 +36,11 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
 
 
 def _other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    lines = [f"{key}: {before.get(key)} before, {now.get(key)} now" for key in ("git_commit", "git_dirty", "split_hash") if before.get(key) != now.get(key)]
+    lines = [
+        f"{key}: {before.get(key)} before, {now.get(key)} now"
+        for key in ("git_commit", "git_dirty", "split_hash")
+        if before.get(key) != now.get(key)
+    ]
     for part in ("versions", "hardware"):
         old, new = before.get(part) or {}, now.get(part) or {}
         lines += [f"{key}: {old.get(key)} before, {new.get(key)} now" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import logging
 import os
 import platform
@@ -17,7 +18,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
 from calotype.run_folder import RunRecord, finite, write_json, write_text
@@ -171,7 +172,9 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
             write_json(run_dir / "split.json", manifest)
         record.update(split_hash=manifest and manifest["hash"], hardware=_hardware(trainer))
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        print(f"{cfg.model._target_.rpartition('.')[2]}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True)
+        print(
+            f"{cfg.model._target_.rpartition('.')[2]}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True
+        )
     last = _checkpoint(run_dir, "last") if go_on else None
     trainer.fit(module, datamodule, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
@@ -191,9 +194,9 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
 
 
 def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from calotype.callbacks.metrics_csv import MetricsCsv
     from calotype.callbacks.plain_progress import PlainProgress
@@ -233,7 +236,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
         raise UserError(f"hardware: {' '.join(str(error).split())}") from None
 
 
-def precision(asked: str, accelerator: str) -> str:
+def precision(asked: str, accelerator: str) -> Any:
     """`auto` is bf16-mixed where the device computes bfloat16 natively, else 32-true."""
     if asked != "auto":
         return asked
@@ -277,7 +280,7 @@ def _checkpoint(run_dir: Path, which: Any) -> Path | None:
 @contextlib.contextmanager
 def _own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
     """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
-    from pytorch_lightning.strategies.launchers import subprocess_script as launcher
+    launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
 
     def command(*_: Any, **__: Any) -> list[str]:
         return [sys.executable, "-m", "calotype.runner", str(run_dir), "resume" if go_on else "start"]

@@ -66,7 +66,7 @@ class DataSpec(NamedTuple):
 class LabelledBatch(NamedTuple):
     images: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
     labels: Tensor  # (N,) int64
-    index: Tensor  # (N,) int64, which item of the source
+    indices: Tensor  # (N,) int64, which items of the source
 
 
 class Needs(NamedTuple):

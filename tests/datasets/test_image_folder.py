@@ -47,7 +47,7 @@ def test_errors(image_root: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no images in it"):
         image_folder(str(tmp_path / "none"))
-    with pytest.raises(UserError, match="no class of .* has so many"):
+    with pytest.raises(UserError, match=r"no class of .* has so many"):
         image_folder(str(image_root), min_images=100)
     (image_root / "empty").mkdir()
     with pytest.raises(UserError, match="empty: the class has no images"):

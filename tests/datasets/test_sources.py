@@ -9,7 +9,6 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import real_data
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from calotype.datasets.gaussians_2d import gaussians_2d
 from calotype.datasets.scikit_images import photos, textures
 from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.types import UserError
+from helpers import real_data
 
 
 def test_digits() -> None:

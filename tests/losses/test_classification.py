@@ -56,7 +56,9 @@ def test_focal_by_hand() -> None:
 
 @pytest.mark.parametrize("weight", ["none", "balanced"])
 def test_focal_without_focus_is_cross_entropy(batch, weight) -> None:  # type: ignore[no-untyped-def]
-    assert Focal(COUNTS, gamma=0, class_weight=weight)(*batch).item() == pytest.approx(CrossEntropy(COUNTS, class_weight=weight)(*batch).item())
+    assert Focal(COUNTS, gamma=0, class_weight=weight)(*batch).item() == pytest.approx(
+        CrossEntropy(COUNTS, class_weight=weight)(*batch).item()
+    )
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(COUNTS), Focal(COUNTS, gamma=0.5), Focal(COUNTS, gamma=2), Focal(COUNTS)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_warmup_then_cosine_for_every_group() -> None:
     first = [r[0] for r in rates]
     assert first[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert first[12] == pytest.approx(0.1 + 0.9 * 0.5)  # half way down
-    assert all(a > b for a, b in zip(first[4:], first[5:], strict=False))
+    assert all(a > b for a, b in pairwise(first[4:]))
     assert [r[1] for r in rates] == pytest.approx([0.1 * v for v in first])
 
 

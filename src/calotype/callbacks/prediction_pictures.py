@@ -32,7 +32,9 @@ class PredictionPictures(Callback):
         logits, labels, index = predictions
         folder = Path(trainer.default_root_dir) / "images"
         spec: Any = pl_module.spec
-        plots.save(plots.confusion(confusion_matrix(logits, labels, len(spec.class_names)), spec.class_names), folder / "confusion_matrix.png")
+        plots.save(
+            plots.confusion(confusion_matrix(logits, labels, len(spec.class_names)), spec.class_names), folder / "confusion_matrix.png"
+        )
         sure, predicted = logits.softmax(1).max(1)
         right = (predicted == labels).nonzero()[:, 0]
         right = right[torch.randperm(len(right), generator=torch.Generator().manual_seed(0))]

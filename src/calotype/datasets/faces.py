@@ -36,9 +36,7 @@ def olivetti(root: str, *, download: bool = True) -> Source:
     try:
         data = fetch_olivetti_faces(data_home=root, download_if_missing=download)
     except (OSError, URLError) as error:
-        raise UserError(
-            f"dataset=olivetti is not in {root} and could not be fetched ({error}); put olivetti_py3.pkz there"
-        ) from None
+        raise UserError(f"dataset=olivetti is not in {root} and could not be fetched ({error}); put olivetti_py3.pkz there") from None
     images = torch.from_numpy(data.images).mul(255).round().to(torch.uint8)[:, None]
     labels = torch.from_numpy(data.target).long()
     return Source(name="olivetti", items=images, channels=1, labels=labels, class_names=tuple(f"s{i + 1}" for i in range(40)))
@@ -48,6 +46,4 @@ def _find(root: str, names: tuple[str, ...], what: str) -> Path:
     for name in names:
         if (Path(root) / name).is_dir():
             return Path(root) / name
-    raise UserError(
-        f"dataset={names[0]}: no folder {Path(root) / names[0]}; put {what} there, or set CALOTYPE_DATA or dataset.root"
-    )
+    raise UserError(f"dataset={names[0]}: no folder {Path(root) / names[0]}; put {what} there, or set CALOTYPE_DATA or dataset.root")

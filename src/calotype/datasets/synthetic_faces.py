@@ -113,6 +113,8 @@ def _draw(p: dict[str, Tensor], pose: dict[str, Tensor], x: Tensor, y: Tensor, *
         image = paint(image, ellipse(cx, brow_y, p["eye_width"] * 1.35, p["brow_thickness"]), hair * 0.7)
     tip = p["eye_y"] + p["nose_length"]
     image = paint(image, 0.6 * ellipse(turn * 1.1, tip, p["nose_width"], p["nose_length"] * 0.28), skin * 0.72)
-    image = paint(image, 0.35 * ellipse(turn, p["eye_y"] + p["nose_length"] * 0.5, p["nose_width"] * 0.4, p["nose_length"] * 0.6), skin * 1.12)
+    image = paint(
+        image, 0.35 * ellipse(turn, p["eye_y"] + p["nose_length"] * 0.5, p["nose_width"] * 0.4, p["nose_length"] * 0.6), skin * 1.12
+    )
     curve = p["mouth_y"] - pose["smile"] * ((x - turn * 0.7) / p["mouth_width"]) ** 2 * 0.06
     return paint(image, ellipse(turn * 0.7, curve, p["mouth_width"], p["lips"]), skin * torch.tensor([0.85, 0.45, 0.45]))

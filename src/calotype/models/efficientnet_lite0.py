@@ -83,9 +83,7 @@ class EfficientNetLite0Features(nn.Module):
         channels = 32
         for expansion, kernel, stride, out_channels, repeats in STAGES:
             for i in range(repeats):
-                blocks.append(
-                    InvertedResidual(channels, out_channels, expansion=expansion, kernel=kernel, stride=stride if i == 0 else 1)
-                )
+                blocks.append(InvertedResidual(channels, out_channels, expansion=expansion, kernel=kernel, stride=stride if i == 0 else 1))
                 channels = out_channels
         head = nn.Sequential(*_conv_bn(channels, HEAD_CHANNELS, 1), nn.ReLU6(inplace=True))
         self.blocks = nn.Sequential(*blocks, head)

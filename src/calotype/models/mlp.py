@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ class MLP(nn.Module):
     def __init__(self, image_shape: ImageShape, num_classes: int, *, widths: tuple[int, ...] = (128, 128)) -> None:
         super().__init__()
         sizes = [math.prod(image_shape), *widths]
-        hidden = [layer for i, o in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(i, o), nn.ReLU(inplace=True))]
+        hidden = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), nn.ReLU(inplace=True))]
         self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], num_classes))
 
     def forward(self, images: Tensor) -> Logits:

@@ -71,7 +71,7 @@ class Classification(LightningModule):
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:
             with torch.no_grad():
-                self._seen.append((self.model.features(batch.images), batch.labels))  # type: ignore[operator, union-attr]
+                self._seen.append((self.model.features(batch.images), batch.labels))  # type: ignore[operator]
             return None
         logits = self.model(batch.images)
         if batch_idx == 0 and logits.shape != (len(batch.labels), len(self.spec.class_names)):
@@ -91,7 +91,7 @@ class Classification(LightningModule):
         self._fit()
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
-        self.predictions.update(self(batch.images), batch.labels, batch.index)
+        self.predictions.update(self(batch.images), batch.labels, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
         self._log_figures("val", ("accuracy", "balanced_accuracy", "average_precision", "auroc"))
@@ -100,7 +100,7 @@ class Classification(LightningModule):
         self.predictions.reset()
 
     def test_step(self, batch: LabelledBatch, batch_idx: int) -> None:
-        self.predictions.update(self(batch.images), batch.labels, batch.index)
+        self.predictions.update(self(batch.images), batch.labels, batch.indices)
 
     def on_test_epoch_end(self) -> None:
         self.test_predictions = self._log_figures("test", None)

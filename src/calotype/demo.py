@@ -1,0 +1,50 @@
+"""The tour: a few short runs on images that come with the packages, and where their pictures are. `make demo` runs it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+TOUR = (
+    ("a network learns ten digits", ["experiment=classification/digits"]),
+    ("the nearest neighbour on the same digits, as a yardstick", ["experiment=classification/nearest_neighbour"]),
+    (
+        "40 drawn people under the recipe for photographed ones: a network that knows ImageNet, another data set",
+        [
+            "experiment=classification/people20",
+            "name=drawn_people",
+            "dataset=synthetic_faces",
+            "data.largest_classes=null",
+            "data.preprocess.crop=null",
+            "data.preprocess.size=64",
+            "trainer.max_epochs=8",
+        ],
+    ),
+)
+
+
+def main() -> None:
+    """Run the tour; stop at the first run that fails."""
+    import calotype
+    from calotype.runner import shown
+
+    start = time.perf_counter()
+    pictures: list[Path] = []
+    rows = []
+    for i, (what, overrides) in enumerate(TOUR, 1):
+        print(f"\n[{i}/{len(TOUR)}] {what}\n    calotype {' '.join(overrides)}\n", flush=True)
+        result = calotype.run(overrides)
+        rows.append((what, result.metrics["test/accuracy"]))
+        pictures += sorted((result.run_dir / "images").glob("*.png"))
+    print()
+    for what, accuracy in rows:
+        print(f"test/accuracy {accuracy:.4f}  {what}")
+    print("\npictures:")
+    for picture in pictures:
+        print(f"  {shown(picture)}")
+    print(f"\n{time.perf_counter() - start:.0f} s in all; each run's folder holds its config, figures and checkpoints")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
