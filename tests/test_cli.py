@@ -84,6 +84,11 @@ def test_found_while_running(capsys: pytest.CaptureFixture[str], image_root: Pat
     (image_root / "lone" / "0.png").unlink()
     (image_root / "lone" / "1.png").unlink()
     assert "lone: the class has no images" in fails(capsys, *folder, code=1)
+    (image_root / "lone").rmdir()
+    for number in range(1, 12):  # the first is decoded before training starts, the others by a worker process in the middle
+        (image_root / "dark" / f"{number}.png").write_bytes(whole[:-200])
+    lazy = fails(capsys, *folder, "data.ram_budget_mb=0", "data.num_workers=1", "data.preprocess.size=16", code=1)
+    assert lazy.startswith(f"calotype: {image_root}/dark/")
     only = ["dataset=image_folder", f"dataset.root={image_root / 'dark'}", *FAST]
     assert "has no labels" in fails(capsys, *only, code=1)
 

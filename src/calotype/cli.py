@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from calotype.runner import Result
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+MOST_CLASSES = 20  # whose recall is printed one by one
 _failure = 0  # exit code that the application function leaves for `main`
 
 
@@ -105,6 +106,9 @@ def _report(result: Result) -> None:
     if result.module is None:
         return
     rows = sorted(result.metrics.items())
+    each_class = [name for name, _ in rows if "/recall/" in name]
+    if len(each_class) > MOST_CLASSES:
+        rows = [row for row in rows if row[0] not in each_class]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -117,6 +121,8 @@ def _report(result: Result) -> None:
         width = max((len(name) for name, _ in rows), default=0)
         for name, value in rows:
             print(f"{name:{width}}  {_number(value)}")
+    if len(each_class) > MOST_CLASSES:
+        print(f"and the recall of each of {len(each_class)} classes in metrics.json")
     for picture in sorted((result.run_dir / "images").glob("*.png")):
         print(f"picture     {shown(picture)}")
     print(f"run folder  {shown(result.run_dir)}", flush=True)
@@ -143,8 +149,8 @@ def _one_line_errors() -> Iterator[None]:
         if not isinstance(error, UserError):
             raise
         raise SystemExit(_say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)) from None
-    except KeyboardInterrupt:
-        raise SystemExit(_say("interrupted; go on with resume=RUN", INTERRUPTED)) from None
+    except KeyboardInterrupt as error:
+        raise SystemExit(_say(str(error) or "interrupted", INTERRUPTED)) from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

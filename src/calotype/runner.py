@@ -26,7 +26,16 @@ from calotype.schema import conf_dir, config_hash, register, to_plain
 from calotype.types import UserError
 
 # Set in the processes that Lightning starts, and not to be seen by the next run of this one.
-PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+PROCESS_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+)
 
 
 @dataclass(frozen=True)
@@ -97,10 +106,12 @@ def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_
             metrics, module = _train(cfg, run_dir, go_on, record)
         write_json(run_dir / "metrics.json", metrics)
         record.finish("finished")
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+        record.finish("interrupted")
+        raise KeyboardInterrupt(f"interrupted; go on with: calotype resume={shown(run_dir)}") from None
     except BaseException as error:
         told = _as_user_error(error)
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-        record.finish("interrupted" if interrupted else "failed", error=None if interrupted else str(told or repr(error)))
+        record.finish("failed", error=str(told or repr(error)))
         if told is not None and told is not error:
             raise told from error
         raise
@@ -201,14 +212,16 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
     from calotype.callbacks.metrics_csv import MetricsCsv
     from calotype.callbacks.plain_progress import PlainProgress
 
-    callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
-    for callback in callbacks:
+    callbacks = []
+    for callback in [instantiate(node) for node in (cfg.callbacks or {}).values()]:
+        watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run_dir / "checkpoints")
-            if not has_val and str(callback.monitor).startswith("val/"):
-                callback.monitor = None  # the newest is the best that is known
-        elif isinstance(callback, EarlyStopping) and not has_val:
-            raise UserError("callbacks.early_stopping watches validation figures, and data.val_fraction=0 leaves none")
+            if watches_val and not has_val:
+                continue  # the last is the best that is known
+        elif isinstance(callback, EarlyStopping) and watches_val and not has_val:
+            raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and data.val_fraction=0 leaves no validation")
+        callbacks.append(callback)
     callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
     loggers = [MetricsCsv(run_dir / "metrics.csv")]
     loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
@@ -255,7 +268,7 @@ def _hardware(trainer: Any) -> dict[str, Any]:
     import torch
 
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
         "device": str(device),
         "name": name,
@@ -265,6 +278,14 @@ def _hardware(trainer: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):  # Linux; elsewhere the platform module knows
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _checkpoint(run_dir: Path, which: Any) -> Path | None:
@@ -280,6 +301,8 @@ def _checkpoint(run_dir: Path, which: Any) -> Path | None:
 @contextlib.contextmanager
 def _own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
     """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
+    import torch.distributed
+
     launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
 
     def command(*_: Any, **__: Any) -> list[str]:
@@ -287,14 +310,14 @@ def _own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
 
     saved = launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd
     environment = {name: os.environ.get(name) for name in PROCESS_VARIABLES}
+    threads = torch.get_num_threads()
     launcher._basic_subprocess_cmd = command
     launcher._hydra_subprocess_cmd = lambda local_rank: (command(), str(Path.cwd()))
     try:
         yield
     finally:
         launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
-        import torch.distributed
-
+        torch.set_num_threads(threads)
         if torch.distributed.is_available() and torch.distributed.is_initialized() and environment["LOCAL_RANK"] is None:
             torch.distributed.destroy_process_group()
         for name, value in environment.items():
@@ -309,7 +332,9 @@ def _as_user_error(error: BaseException) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            return cause
+            # A worker process sends its traceback as the message.
+            worker = "Original Traceback" in str(cause)
+            return UserError(str(cause).rstrip().rpartition("UserError: ")[2]) if worker else cause
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return UserError(f"the disk is full{f' ({cause.filename})' if cause.filename else ''}: free some space, then resume the run")
         if isinstance(cause, RuntimeError) and "loading state_dict" in str(cause):

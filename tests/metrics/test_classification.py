@@ -26,6 +26,7 @@ def test_two_classes_against_scikit_learn() -> None:
     labels = (torch.rand(900) < 0.1).long()
     logits = torch.stack([torch.zeros(900), 1.5 * labels + torch.randn(900)], 1).round(decimals=1)  # with ties
     figures = classification_figures(logits, labels, ("rest", "one"))
+    assert figures["positive_share"] == pytest.approx(labels.float().mean().item())
     scores = logits.double().softmax(1)[:, 1]
     assert figures["average_precision"] == pytest.approx(oracle.average_precision_score(labels, scores), abs=1e-5)
     assert figures["auroc"] == pytest.approx(oracle.roc_auc_score(labels, scores), abs=1e-5)

@@ -47,8 +47,9 @@ class Predictions(Metric):
 
 
 def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence[str]) -> dict[str, float]:
-    """accuracy, balanced_accuracy, recall/<class>; for two classes also average_precision, auroc, tpr_at_fpr_1e-2.
+    """accuracy, balanced_accuracy, recall/<class>; for two classes also average_precision, auroc, tpr_at_fpr_1e-2, positive_share.
 
+    `positive_share` is what average precision would be by chance, and accuracy is at least one minus it by always saying no.
     Balanced accuracy is the mean recall of the classes that occur. With two classes the second one is the positive, and
     a figure that the labels cannot give (one class missing, too few negatives for the rate) is left out.
 
@@ -71,6 +72,7 @@ def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence
         ranks = (logits[:, 1].double() - logits[:, 0].double()).unique(return_inverse=True)[1]
         scores = ranks.double() / ranks.max().clamp(min=1)
         figures["average_precision"] = binary_average_precision(scores, labels).item()
+        figures["positive_share"] = labels.double().mean().item()
         figures["auroc"] = binary_auroc(scores, labels).item()
         rate = tpr_at_fpr(scores, labels, 1e-2)
         if rate is not None:
