@@ -1,0 +1,111 @@
+"""Who trains, who validates, who tests: by class or by identity, from (data set, seed) alone, written as a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from calotype.types import Source, UserError
+
+SIDES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Item numbers of the source on each side, in ascending order."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def stratified_split(
+    labels: Sequence[int], *, val: float, test: float, seed: int, class_names: Sequence[str], official_test: Sequence[bool] | None = None
+) -> Split:
+    """Split each class in the same proportions.
+
+    The test side is drawn first, so it stays the same whatever `val` is; where there is an official test set, it is
+    the test side, and `test` is not used.
+
+    Args:
+        labels: class of each item, into `class_names`.
+        val, test: shares of all items (with an official test set `val` is a share of the rest), 0 to 1.
+        seed: of the draw, the same on every machine.
+
+    Raises:
+        UserError: the shares are impossible, or a class has too few items to stand on every side that is asked for.
+    """
+    _check_shares(val, test)
+    items = np.asarray(labels)
+    given = None if official_test is None else np.asarray(official_test, dtype=bool)
+    sides: dict[str, list[int]] = {side: [] for side in SIDES}
+    for label, name in enumerate(class_names):
+        # RandomState's stream is frozen by NumPy's policy: the same split on every machine and version.
+        order = np.random.RandomState([seed, label]).permutation(np.flatnonzero(items == label))
+        fixed = order[:0] if given is None else order[given[order]]
+        rest = order if given is None else order[~given[order]]
+        num_test = 0 if given is not None else _share(test, len(rest))
+        num_val = _share(val, len(rest))
+        if len(rest) - num_test - num_val < 1:
+            wanted = 1 + num_test + num_val
+            raise UserError(
+                f"class {name!r} has {len(rest)} image(s), the split needs {wanted}: add images, leave the class out "
+                "(data.classes, dataset.min_images), or set data.val_fraction or data.test_fraction to 0"
+            )
+        sides["test"] += [*fixed.tolist(), *rest[:num_test].tolist()]
+        sides["val"] += rest[num_test : num_test + num_val].tolist()
+        sides["train"] += rest[num_test + num_val :].tolist()
+    return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
+
+
+def identity_split(labels: Sequence[int], *, val: float, test: float, seed: int) -> Split:
+    """Split so that no identity stands on two sides; `val` and `test` are shares of the identities.
+
+    Raises:
+        UserError: the shares are impossible, or there are too few identities.
+    """
+    _check_shares(val, test)
+    items = np.asarray(labels)
+    people = np.random.RandomState(seed).permutation(np.unique(items))
+    num_test, num_val = _share(test, len(people)), _share(val, len(people))
+    if len(people) - num_test - num_val < 1:
+        raise UserError(f"{len(people)} identities are too few for a train, val and test side without a shared one")
+    cut = {"test": people[:num_test], "val": people[num_test : num_test + num_val], "train": people[num_test + num_val :]}
+    split = Split(**{side: tuple(np.flatnonzero(np.isin(items, chosen)).tolist()) for side, chosen in cut.items()})
+    check_disjoint(split, items)
+    return split
+
+
+def check_disjoint(split: Split, labels: Sequence[int] | np.ndarray | Tensor) -> None:
+    """Raise UserError where an identity stands on two sides of the split."""
+    items = np.asarray(labels)
+    seen: dict[int, str] = {}
+    for side in SIDES:
+        for identity in np.unique(items[list(getattr(split, side))]).tolist():
+            if identity in seen:
+                raise UserError(f"identity {identity} stands on two sides of the split: {seen[identity]} and {side}")
+            seen[identity] = side
+
+
+def manifest(split: Split, source: Source, *, kind: str, seed: int) -> dict[str, Any]:
+    """The split in names that mean the same on every machine, with a SHA-256 over them."""
+    sides = {side: [source.item_name(i) for i in getattr(split, side)] for side in SIDES}
+    told = {"dataset": source.name, "kind": kind, "seed": seed, **sides}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return {"hash": digest, "sizes": {side: len(names) for side, names in sides.items()}, **told}
+
+
+def _share(share: float, n: int) -> int:
+    """At least one of any share above 0, so that a small class is not silently missing on a side."""
+    return 0 if share == 0 else max(1, round(share * n))
+
+
+def _check_shares(val: float, test: float) -> None:
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise UserError(f"data.val_fraction={val} and data.test_fraction={test}: each 0 or more, together below 1")
