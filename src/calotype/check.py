@@ -33,7 +33,7 @@ def check(cfg: DictConfig) -> None:
     for group in ("callbacks", "logger"):
         for name, node in (raw.get(group) or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:
-                raise ConfigError(f"{group}.{name}: has no _target_, so nothing would be built from it")
+                raise ConfigError(f"{group}.{name}: has no _target_, so nothing would be built from it (to leave it out: ~{group}.{name})")
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
     _check_kinds(plain)

@@ -175,7 +175,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = instantiate(cfg.data)
     module = instantiate(cfg.task, spec=datamodule.spec)
-    module.to(memory_format=getattr(torch, str(getattr(cfg.hardware.memory_format, "name", cfg.hardware.memory_format))))
+    module.to(memory_format=getattr(torch, _name(cfg.hardware.memory_format)))
     manifest = getattr(datamodule, "split_manifest", None)
     trainer = _trainer(cfg, run_dir, has_val=manifest is None or bool(manifest["sizes"]["val"]))
     if record is not None:
@@ -243,10 +243,25 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
             use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,
-            **cfg.trainer,
+            **{**cfg.trainer, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"hardware: {' '.join(str(error).split())}") from None
+
+
+def _profiler(kind: Any, run_dir: Path) -> Any:
+    """One that writes into the run folder; by name Lightning makes one that writes to a log which is kept quiet."""
+    if kind is None:
+        return None
+    from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+
+    made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[_name(kind)]
+    return made(dirpath=run_dir, filename="profile")
+
+
+def _name(value: Any) -> str:
+    """Of an option that is an enumeration by the schema, and text in a config that was read back."""
+    return str(getattr(value, "name", value))
 
 
 def precision(asked: str, accelerator: str) -> Any:
@@ -290,8 +305,7 @@ def _cpu_name() -> str:
 
 def _checkpoint(run_dir: Path, which: Any) -> Path | None:
     """best.ckpt or last.ckpt, the other where it is missing."""
-    name = str(getattr(which, "name", which))
-    for candidate in (name, "last"):
+    for candidate in (_name(which), "last"):
         path = run_dir / "checkpoints" / f"{candidate}.ckpt"
         if path.exists():
             return path

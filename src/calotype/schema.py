@@ -15,6 +15,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 HASH_LENGTH = 8
 
 
+class Profiler(Enum):
+    simple = "simple"
+    advanced = "advanced"
+
+
 class TestWith(Enum):
     best = "best"
     last = "last"
@@ -33,12 +38,11 @@ class TrainerConfig:
     limit_train_batches: Any = None
     limit_val_batches: Any = None
     limit_test_batches: Any = None
-    overfit_batches: Any = 0.0
     check_val_every_n_epoch: int = 1
     log_every_n_steps: int = 10
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
-    profiler: str | None = None
+    profiler: Profiler | None = None
     detect_anomaly: bool = False
 
 

@@ -107,6 +107,11 @@ def test_a_model_of_somebody_elses_is_checked_by_its_first_batch(small_run, tmp_
         calotype.run(["model=mlp", "~model.widths", "model._target_=helpers.ThreeOutputs", f"hydra.run.dir={tmp_path}/t", "logger=none"])
 
 
+def test_profile_lies_in_the_run_folder(small_run) -> None:  # type: ignore[no-untyped-def]
+    folder = small_run("debug=profile", "trainer.limit_train_batches=2").run_dir
+    assert "optimizer_step" in (folder / "fit-profile.txt").read_text()
+
+
 def test_loss_that_is_not_a_number_is_written_as_null(small_run) -> None:  # type: ignore[no-untyped-def]
     result = small_run("optimizer=sgd", "optimizer.lr=1e20", "trainer.max_epochs=1", "test_with=last")
     text = (result.run_dir / "metrics.json").read_text()

@@ -8,6 +8,7 @@ import torch
 from torch.optim.lr_scheduler import StepLR
 
 from calotype.tasks.schedule import warmup_cosine, with_schedule
+from calotype.types import UserError
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -33,4 +34,6 @@ def test_warmup_then_cosine_for_every_group() -> None:
 def test_stepped_by_batch_or_by_epoch() -> None:
     assert with_schedule(optimizer(), None, 10) is not None
     assert with_schedule(optimizer(), partial(warmup_cosine, warmup=0.1), 10)["lr_scheduler"]["interval"] == "step"
+    with pytest.raises(UserError, match=r"scheduler: .* trainer.max_epochs"):
+        with_schedule(optimizer(), partial(warmup_cosine), float("inf"))
     assert with_schedule(optimizer(), partial(StepLR, step_size=2), 10)["lr_scheduler"]["interval"] == "epoch"

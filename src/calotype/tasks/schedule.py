@@ -10,6 +10,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from calotype.types import UserError
+
 
 def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | None, total_steps: int | float) -> Any:
     """What Lightning takes from `configure_optimizers`.
@@ -21,6 +23,8 @@ def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | 
         return optimizer
     if "total_steps" not in inspect.signature(scheduler).parameters:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
+    if math.isinf(total_steps):
+        raise UserError("scheduler: it must know where training ends; set trainer.max_epochs or trainer.max_steps, or scheduler=none")
     made = scheduler(optimizer, total_steps=max(1, int(total_steps)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
 
