@@ -139,6 +139,23 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "a" / "metrics.json").exists()
 
 
+def test_disk_that_fills_in_a_checkpoint_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calotype.checkpoint_io import AtomicCheckpointIO
+
+    path = tmp_path / "c" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+
+    def half(value: object, file) -> None:  # type: ignore[no-untyped-def]
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        AtomicCheckpointIO().save_checkpoint({"a": 2}, path)
+    assert torch.load(path) == {"a": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
+
+
 def test_a_little_disk_is_kept_for_the_last_word(tmp_path: Path) -> None:
     record = RunRecord.start(tmp_path / "r")
     reserve = tmp_path / "r" / ".reserve"

@@ -211,6 +211,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
 
     from calotype.callbacks.metrics_csv import MetricsCsv
     from calotype.callbacks.plain_progress import PlainProgress
+    from calotype.checkpoint_io import AtomicCheckpointIO
 
     callbacks = []
     for callback in [instantiate(node) for node in (cfg.callbacks or {}).values()]:
@@ -238,6 +239,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
             benchmark=not hardware.deterministic,
             logger=loggers,
             callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
             default_root_dir=run_dir,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation

@@ -20,7 +20,7 @@ def naive_cross_entropy(logits, labels, weight, smoothing):  # type: ignore[no-u
         log_z = math.log(sum(math.exp(v) for v in row))
         for c, value in enumerate(row):
             q = smoothing / k + (1 - smoothing) * (c == label)
-            total -= q * weight[c] * (value - log_z)
+            total -= weight[label] * q * (value - log_z)
         weights += weight[label]
     return total / weights
 
@@ -37,6 +37,14 @@ def test_cross_entropy_against_the_sum(batch, smoothing, weight) -> None:  # typ
     loss = CrossEntropy(COUNTS, label_smoothing=smoothing, class_weight=weight)
     w = [1.0] * 3 if loss.weight is None else loss.weight.tolist()
     assert loss(*batch).item() == pytest.approx(naive_cross_entropy(*batch, w, smoothing), rel=1e-5)
+
+
+def test_smoothing_does_not_move_the_targets_towards_rare_classes() -> None:
+    """At the target's own probabilities the gradient is 0, whatever the weights."""
+    logits = torch.tensor([[0.95, 0.05]]).log().requires_grad_()
+    CrossEntropy((90, 10), label_smoothing=0.1, class_weight="balanced")(logits, torch.tensor([0])).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() < 1e-6
 
 
 def test_balanced_weights_are_scikit_learns() -> None:

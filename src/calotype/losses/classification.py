@@ -13,7 +13,10 @@ from calotype.types import UserError
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy, -sum_k q_k log p_k, averaged over the batch by the classes' weights.
+    """Cross entropy, -sum_k q_k log p_k, averaged over the batch by the weights of the true classes.
+
+    torch's own form weighs each k by its class instead; with smoothing, rare classes then pull every example's target
+    towards themselves. Without smoothing both are the same.
 
     Args:
         class_counts: training images of each class.
@@ -39,7 +42,11 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weight", class_weights(class_counts, class_weight), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, weight=self.weight, label_smoothing=self.label_smoothing)
+        if self.weight is None:
+            return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        each = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing, reduction="none")
+        weight = self.weight[labels]
+        return (weight * each).sum() / weight.sum()
 
 
 class Focal(nn.Module):
