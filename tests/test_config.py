@@ -73,6 +73,16 @@ def test_command_line_beats_experiment_beats_task() -> None:
     assert cfg.data.largest_classes == 20  # what the experiment says otherwise stays
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_part_of_a_recipe_can_be_swapped_by_one_override(experiment: str) -> None:
+    groups = ["model=", "loss="]
+    if experiment.endswith("/people20"):  # the one that chooses most
+        groups += ["optimizer=", "scheduler=", "dataset=", "hardware="]
+    for option in OPTIONS:
+        if option.startswith(tuple(groups)):
+            check(compose(f"experiment={experiment}", option, *NEEDS.get(option, [])))
+
+
 def test_every_target_lies_in_the_package_of_its_group() -> None:
     for group in ("task", "data", "dataset", "model", "loss", "callbacks"):
         package = {"task": "tasks", "model": "models", "loss": "losses", "dataset": "datasets"}.get(group, group)

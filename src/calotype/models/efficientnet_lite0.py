@@ -118,10 +118,10 @@ class EfficientNetLite0(nn.Module):
         num_classes: int,
         *,
         num_blocks: int = 11,
-        grid: int = 4,
+        grid: int = 5,
         pretrained: bool = True,
         frozen: bool = False,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         if image_shape[0] not in (1, 3):

@@ -29,7 +29,7 @@ class FaceCNN(nn.Module):
         *,
         widths: tuple[int, ...] = (32, 64, 128),
         hidden: int = 128,
-        negative_slope: float = 0.01,
+        negative_slope: float = 0.3,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
