@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ TYPOS = {
     "dataset=image_folder": "dataset.root: must be given",
     "loss.label_smoothing=abc": "must be float",
     "resume=nowhere": "not a run folder",
+    "trainer.limit_train_batches=some": "trainer.limit_train_batches=some: a number of batches",
+    "hydra.run.dir=/proc/nowhere": "hydra.run.dir: /proc/nowhere: ",
 }
 
 
@@ -63,7 +66,26 @@ def test_typos(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert TYPOS[argument] in fails(capsys, argument)
 
 
+MISTAKEN_FILES = {
+    "trainer:\n  max_epoch: 3\n": "In 'experiment/mine': trainer.max_epoch: no such key; did you mean max_epochs?",
+    "modell: 3\n": "In 'experiment/mine': modell: no such key; did you mean model?",
+    "trainer:\n  max_epochs: many\n": "In 'experiment/mine': trainer.max_epochs: Value 'many'",
+    "defaults:\n  - override /model: mpl\n": "model=mpl: no such choice; did you mean mlp? (model: efficientnet_lite0, face_cnn, linear,",
+    "loss:\n  label_smothing: 0.1\n": "loss.label_smothing: CrossEntropy takes no such argument; did you mean label_smoothing?",
+    "a: [1\nb: {": "mine.yaml, line ",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKEN_FILES)
+def test_mistakes_in_an_experiment_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\n" + text)
+    assert MISTAKEN_FILES[text] in fails(capsys, "--config-dir", str(tmp_path / "conf"), "experiment=mine")
+
+
 def test_found_while_running(capsys: pytest.CaptureFixture[str], image_root: Path) -> None:
+    assert "optimizer: Invalid learning rate: -1" in fails(capsys, "optimizer.lr=-1", *FAST, code=1)
+    shutil.rmtree("outputs")
     folder = ["dataset=image_folder", f"dataset.root={image_root}", *FAST]
     assert "no folder data/lfw" in fails(capsys, "dataset=lfw", *FAST, code=1)
     (run,) = Path("outputs/classification/default").iterdir()
@@ -142,6 +164,7 @@ def test_apply(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(abs(sum(p) - 1) < 1e-3 and p[0] >= p[1] for p in probabilities)
     for arguments, message in (
         ([str(result.run_dir), "classify", "absent.png"], "absent.png: no such file"),
+        ([str(result.run_dir), "classify", "."], ".: a folder; name the images in it"),
         (["nowhere", "classify", "day.jpg"], "nowhere: not a run folder"),
         ([str(result.run_dir), "classify", "day.jpg", "--top", "9"], "--top 9: the run knows 2 classes"),
     ):

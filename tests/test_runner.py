@@ -204,7 +204,7 @@ def test_hardware_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     for hardware in ("gpu", "fsdp"):
-        with pytest.raises(UserError, match="hardware: "):
+        with pytest.raises(UserError, match="hardware or trainer: "):
             calotype.run([f"hardware={hardware}", f"hydra.run.dir={tmp_path}/{hardware}"])
         assert status(tmp_path / hardware) == "failed"
 

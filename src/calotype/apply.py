@@ -34,7 +34,7 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
         raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
     for path in images:
         if not Path(path).is_file():
-            raise UserError(f"{path}: no such file")
+            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
     preprocess = instantiate(cfg.data.preprocess)
     for path in images:
         pixels = _fit(preprocess(read_image(Path(path), spec.channels)), spec)

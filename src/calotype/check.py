@@ -52,6 +52,10 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(tell(error)) from None
     if not 0 <= plain["seed"] < 2**32:
         raise ConfigError(f"seed={plain['seed']}: a whole number from 0 to {2**32 - 1}")
+    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        value = plain["trainer"][name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigError(f"trainer.{name}={value}: a number of batches, a share of them (0.1), or null")
     return plain
 
 

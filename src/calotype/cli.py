@@ -17,6 +17,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from calotype.check import ConfigError, check_root, nearest, tell
 from calotype.schema import conf_dir, register
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
 MOST_CLASSES = 20  # whose recall is printed one by one
 _failure = 0  # exit code that the application function leaves for `main`
+_started = False  # whether Hydra has made the run folder and called the application function
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """`calotype`: a Hydra application."""
-    global _failure
-    _failure = 0
+    global _failure, _started
+    _failure, _started = 0, False
     register()
     given = list(sys.argv[1:] if arguments is None else arguments)
     with _one_line_errors():
@@ -45,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return _report(runner.run(given))
         application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
         with _arguments(["calotype", *given]):
-            application()
+            try:
+                application()
+            except OSError as error:
+                if _started or isinstance(error, HydraException):  # a missing config is an OSError as well
+                    raise
+                raise SystemExit(_say(f"hydra.run.dir: {error.filename}: {error.strerror}; give another folder", USAGE_ERROR)) from None
     if _failure:
         raise SystemExit(_failure)
 
@@ -83,7 +90,8 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _application(cfg: DictConfig) -> None:
-    global _failure
+    global _failure, _started
+    _started = True
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     single = hydra_config.mode == RunMode.RUN
@@ -140,7 +148,7 @@ def _one_line_errors() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing many lines and leaving
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SystemExit(_say(_tell(error), USAGE_ERROR)) from None
     except ValueError as error:
         if "Config group override must be" in str(error):
@@ -165,11 +173,16 @@ def _tell(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         top, _, wanted = error.missing_cfg_file.partition("/")
         inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
-        options = sorted({path.as_posix() for path in inner})
+        options = sorted({path.as_posix() for path in inner if path.parts[0] != "features"})
         return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
-    cause = error.__cause__
+    cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        return tell(cause)
+        where = str(error).partition(":")[0] if str(error).startswith("In '") else ""  # In 'experiment/mine'
+        return f"{where}: {tell(cause)}" if where else tell(cause)
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+        return f"{place}not YAML ({getattr(error, 'problem', None) or error})"
     if isinstance(error, OmegaConfBaseException):
         return tell(error)
     return " ".join(str(error).split())

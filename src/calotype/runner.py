@@ -248,7 +248,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
             **{**cfg.trainer, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise UserError(f"hardware: {' '.join(str(error).split())}") from None
+        raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:

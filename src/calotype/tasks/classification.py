@@ -112,7 +112,10 @@ class Classification(LightningModule):
         ids = {id(p) for p in features.parameters()} if isinstance(features, nn.Module) else set()
         trained = [p for p in self.parameters() if p.requires_grad]
         slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
-        optimizer = self.optimizer([{"params": group} for group in (fast, slow) if group])
+        try:
+            optimizer = self.optimizer([{"params": group} for group in (fast, slow) if group])
+        except ValueError as error:
+            raise UserError(f"optimizer: {error}") from None
         if slow and self.feature_lr_factor != 1:
             optimizer.param_groups[-1]["lr"] *= self.feature_lr_factor
         return with_schedule(optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
