@@ -16,8 +16,8 @@ import torch
 
 import calotype
 from calotype.check import ConfigError
+from calotype.hardware import precision
 from calotype.run_folder import RunRecord
-from calotype.runner import precision
 from calotype.types import UserError
 
 CALOTYPE = [sys.executable, "-m", "calotype.cli"]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import logging
-import os
-import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +18,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
+from calotype.hardware import describe, own_processes, precision
 from calotype.run_folder import RunRecord, finite, write_json, write_text
 from calotype.schema import conf_dir, config_hash, register, to_plain
 from calotype.types import UserError
-
-# Set in the processes that Lightning starts, and not to be seen by the next run of this one.
-PROCESS_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "PL_GLOBAL_SEED",
-    "PL_SEED_WORKERS",
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +88,7 @@ def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_
     try:
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None})))
         (run_dir / "metrics.json").unlink(missing_ok=True)
-        with _own_processes(run_dir, go_on):
+        with own_processes(run_dir, go_on):
             metrics, module = _train(cfg, run_dir, go_on, record)
         write_json(run_dir / "metrics.json", metrics)
         record.finish("finished")
@@ -181,7 +167,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     if record is not None:
         if manifest is not None:
             write_json(run_dir / "split.json", manifest)
-        record.update(split_hash=manifest and manifest["hash"], hardware=_hardware(trainer))
+        record.update(split_hash=manifest and manifest["hash"], hardware=describe(trainer))
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
         print(
             f"{cfg.model._target_.rpartition('.')[2]}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True
@@ -266,45 +252,6 @@ def _name(value: Any) -> str:
     return str(getattr(value, "name", value))
 
 
-def precision(asked: str, accelerator: str) -> Any:
-    """`auto` is bf16-mixed where the device computes bfloat16 natively, else 32-true."""
-    if asked != "auto":
-        return asked
-    import torch
-
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        return "32-true"
-    # torch has no public question for it; a version without these says no.
-    native = [getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return "bf16-mixed" if any(native) else "32-true"
-
-
-def _hardware(trainer: Any) -> dict[str, Any]:
-    import torch
-
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {
-        "device": str(device),
-        "name": name,
-        "processes": trainer.world_size,
-        "strategy": type(trainer.strategy).__name__,
-        "precision": str(trainer.precision),
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-    }
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):  # Linux; elsewhere the platform module knows
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _checkpoint(run_dir: Path, which: Any) -> Path | None:
     """best.ckpt or last.ckpt, the other where it is missing."""
     for candidate in (_name(which), "last"):
@@ -312,35 +259,6 @@ def _checkpoint(run_dir: Path, which: Any) -> Path | None:
         if path.exists():
             return path
     return None
-
-
-@contextlib.contextmanager
-def _own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
-    """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
-    import torch.distributed
-
-    launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
-
-    def command(*_: Any, **__: Any) -> list[str]:
-        return [sys.executable, "-m", "calotype.runner", str(run_dir), "resume" if go_on else "start"]
-
-    saved = launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd
-    environment = {name: os.environ.get(name) for name in PROCESS_VARIABLES}
-    threads = torch.get_num_threads()
-    launcher._basic_subprocess_cmd = command
-    launcher._hydra_subprocess_cmd = lambda local_rank: (command(), str(Path.cwd()))
-    try:
-        yield
-    finally:
-        launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
-        torch.set_num_threads(threads)
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and environment["LOCAL_RANK"] is None:
-            torch.distributed.destroy_process_group()
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _as_user_error(error: BaseException) -> UserError | None:

@@ -1,0 +1,92 @@
+"""What a run computes on: the precision that suits the device, a description of it, further processes and their traces."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Set in the processes that Lightning starts, and not to be seen by the next run of this one.
+PROCESS_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+)
+
+
+def precision(asked: str, accelerator: str) -> Any:
+    """`auto` is bf16-mixed where the device computes bfloat16 natively, else 32-true."""
+    if asked != "auto":
+        return asked
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "32-true"
+    # torch has no public question for it; a version without these says no.
+    native = [getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return "bf16-mixed" if any(native) else "32-true"
+
+
+def describe(trainer: Any) -> dict[str, Any]:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "device": str(device),
+        "name": name,
+        "processes": trainer.world_size,
+        "strategy": type(trainer.strategy).__name__,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):  # Linux; elsewhere the platform module knows
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
+    """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
+    import torch.distributed
+
+    launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
+
+    def command(*_: Any, **__: Any) -> list[str]:
+        return [sys.executable, "-m", "calotype.runner", str(run_dir), "resume" if go_on else "start"]
+
+    saved = launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd
+    environment = {name: os.environ.get(name) for name in PROCESS_VARIABLES}
+    threads = torch.get_num_threads()
+    launcher._basic_subprocess_cmd = command
+    launcher._hydra_subprocess_cmd = lambda local_rank: (command(), str(Path.cwd()))
+    try:
+        yield
+    finally:
+        launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
+        torch.set_num_threads(threads)
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and environment["LOCAL_RANK"] is None:
+            torch.distributed.destroy_process_group()
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
