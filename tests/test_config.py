@@ -134,6 +134,7 @@ WRONG = {
     "loss.label_smoothing=abc": r"loss.label_smoothing=abc: must be float",
     "data.preprocess.colour=gray": r"keep \| grey \| rgb; did you mean grey",
     "+data.preprocess.colr=grey": r"data.preprocess.colr: Preprocess takes no such argument; did you mean colour",
+    "loss.class_weight=balnced": r"loss.class_weight=balnced: must be none \| balanced; did you mean balanced",
     "+loss.gama=1": r"loss.gama: CrossEntropy takes no such argument",
     "+task.flip_tst=true": r"task.flip_tst: .*did you mean flip_test",
     "model._target_=calotype.models.face_cnn.FaceCN": r"has no FaceCN; did you mean FaceCNN",

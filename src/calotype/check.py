@@ -148,6 +148,8 @@ def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
         return
     for name, value in values.items():
         allowed = _alternatives(hints.get(name))
+        if allowed is None and isinstance(value, str):
+            allowed = _words(hints.get(name))
         if allowed is None or isinstance(value, dict):
             continue
         kinds = tuple(a for a in allowed if isinstance(a, type))
@@ -170,6 +172,13 @@ def _alternatives(hint: Any) -> list[Any] | None:
     union = typing.get_origin(hint) in (typing.Union, pytypes.UnionType)
     parts = list(typing.get_args(hint)) if union else [hint]
     return parts if all(p in SIMPLE or typing.get_origin(p) is Literal for p in parts) else None
+
+
+def _words(hint: Any) -> list[Any] | None:
+    """The Literals of a union that takes no other text: `Literal["none", "balanced"] | Sequence[float]`."""
+    parts = typing.get_args(hint)
+    literals = [p for p in parts if typing.get_origin(p) is Literal]
+    return literals if literals and str not in parts else None
 
 
 def _check_kinds(plain: dict[str, Any]) -> None:

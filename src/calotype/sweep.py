@@ -8,6 +8,7 @@ from typing import Any
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -26,7 +27,8 @@ class CheckEveryJob(Callback):
         for number, job in enumerate(jobs):
             try:
                 check(compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True))
-            except ConfigError as error:
+            except (ConfigError, HydraException) as error:
+                reason = str(error).splitlines()[0]
                 # Hydra turns an exception of a callback into a warning, and would start the sweep.
-                print(f"calotype: job {number} of {len(jobs)} ({' '.join(job)}): {error}", file=sys.stderr, flush=True)
+                print(f"calotype: job {number} of {len(jobs)} ({' '.join(job)}): {reason}", file=sys.stderr, flush=True)
                 raise SystemExit(2) from None

@@ -16,7 +16,7 @@ DPI = 110
 def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
-    figure.savefig(partial, format="png", dpi=DPI, facecolor="white")
+    figure.savefig(partial, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
     os.replace(partial, path)
 
 

@@ -91,6 +91,8 @@ def class_weights(counts: Sequence[int], rule: Literal["none", "balanced"] | Seq
     if isinstance(rule, str):
         if rule == "none":
             return None
+        if rule != "balanced":
+            raise UserError(f"loss.class_weight={rule}: none, balanced, or one weight for each class")
         present = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
         return torch.tensor(float(sum(counts))) / (len(counts) * present)
     if len(rule) != len(counts) or min(rule) < 0 or max(rule) == 0:

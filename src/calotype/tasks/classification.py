@@ -114,7 +114,7 @@ class Classification(LightningModule):
         slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
         try:
             optimizer = self.optimizer([{"params": group} for group in (fast, slow) if group])
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"optimizer: {error}") from None
         if slow and self.feature_lr_factor != 1:
             optimizer.param_groups[-1]["lr"] *= self.feature_lr_factor
