@@ -16,12 +16,49 @@ from calotype.schema import conf_dir, config_hash, register
 REPOSITORY = Path(__file__).parents[1]
 CONF = conf_dir()
 EXPERIMENTS = sorted(p.relative_to(CONF / "experiment").with_suffix("").as_posix() for p in (CONF / "experiment").rglob("*.yaml"))
+GROUPS = ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data", "task/head")
 OPTIONS = sorted(
-    f"{p.parent.relative_to(CONF).as_posix()}={p.stem}"
-    for group in ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data")
-    for p in (CONF / group).glob("*.yaml")
+    f"{group}={p.relative_to(CONF / group).with_suffix('').as_posix()}"
+    for group in GROUPS
+    for p in (CONF / group).rglob("*.yaml")
+    if p.parent.name != "features"
 )
-NEEDS = {"dataset=image_folder": ["dataset.root=/nowhere"]}
+NEEDS = {
+    "dataset=image_folder": ["dataset.root=/nowhere"],
+    "loss=pair_contrastive": ["task/head=squared_l2"],
+    "task/head=squared_l2": ["loss=pair_contrastive"],
+}
+# Which tasks an option of these groups serves; every option stands here, so that a new one is tested with its task.
+TASKS = {
+    "data": {"labelled": ["classification"], "identity_batches": ["facenet"], "pairs": ["siamese"]},
+    "model": {
+        **{
+            key: ["classification"]
+            for key in ["small_resnet", "face_cnn", "mlp", "torchvision", "efficientnet_lite0", "linear", "nearest_neighbour"]
+        },
+        **{
+            f"embedding/{name}": ["facenet", "siamese"]
+            for name in ("small_resnet", "face_cnn", "mlp", "torchvision", "efficientnet_lite0", "pixels", "pca", "lda")
+        },
+    },
+    "loss": {
+        **{key: ["classification"] for key in ["cross_entropy", "cross_entropy_smoothed", "focal"]},
+        **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
+        **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},
+    },
+    "task/head": {key: ["siamese"] for key in ["weighted_l1", "chi_square", "concatenation", "squared_l2"]},
+}
+FITTED = ("model=embedding/pixels", "model=embedding/pca", "model=embedding/lda")
+
+
+def tasks_of(option: str) -> list[str]:
+    group, _, name = option.partition("=")
+    return TASKS[group][name] if group in TASKS else ["classification"]
+
+
+def needs_of(option: str, task: str) -> list[str]:
+    fitted = ["task/head=squared_l2", "loss=pair_contrastive"] if task == "siamese" and option in FITTED else []
+    return [*NEEDS.get(option, []), *fitted]
 
 
 def compose(*overrides: str):  # type: ignore[no-untyped-def]
@@ -40,20 +77,25 @@ def test_experiments_are_right(experiment: str) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_are_right(option: str) -> None:
-    cfg = compose(option, *NEEDS.get(option, []))
+    cfg = compose(f"task={tasks_of(option)[0]}", option, *NEEDS.get(option, []))
     if option in ("logger=mlflow", "logger=wandb"):
         pytest.importorskip(option.partition("=")[2])
     check(cfg)
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.startswith(("model", "loss", "optimizer", "scheduler"))])
-def test_options_build(option: str) -> None:
+BUILT = [(task, o) for o in OPTIONS if o.startswith(("model", "loss", "optimizer", "scheduler", "task/head")) for task in tasks_of(o)]
+
+
+@pytest.mark.parametrize(("task", "option"), BUILT)
+def test_options_build(task: str, option: str) -> None:
     from calotype.types import DataSpec
 
-    cfg = compose(option, "model.name=squeezenet1_1" if option == "model=torchvision" else "seed=0")
+    name = "model.name=squeezenet1_1" if option == "model=torchvision" else "seed=0"
+    name = "model.backbone.name=squeezenet1_1" if option == "model=embedding/torchvision" else name
+    cfg = compose(f"task={task}", option, name, *needs_of(option, task))
     spec = DataSpec((1, 64, 64), ("a", "b", "c"), (5, 3, 2), 1)
     module = instantiate(cfg.task, spec=spec)
-    assert module.needs.model == "Logits"
+    assert type(module).__module__ == f"calotype.tasks.{task}"
 
 
 def test_plain_calotype_is_the_default_task_on_embedded_data() -> None:
@@ -75,11 +117,12 @@ def test_command_line_beats_experiment_beats_task() -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_part_of_a_recipe_can_be_swapped_by_one_override(experiment: str) -> None:
-    groups = ["model=", "loss="]
+    task = experiment.partition("/")[0]
+    groups = ["model=", "loss=", "task/head="]
     if experiment.endswith("/people20"):  # the one that chooses most
         groups += ["optimizer=", "scheduler=", "dataset=", "hardware="]
     for option in OPTIONS:
-        if option.startswith(tuple(groups)):
+        if option.startswith(tuple(groups)) and (option.partition("=")[0] not in TASKS or task in tasks_of(option)):
             check(compose(f"experiment={experiment}", option, *NEEDS.get(option, [])))
 
 
@@ -91,7 +134,8 @@ def test_every_target_lies_in_the_package_of_its_group() -> None:
         for path in (CONF / group).rglob("*.yaml"):
             node = yaml.safe_load(path.read_text())
             for target in (n["_target_"] for n in (node, node.get(group, {})) if "_target_" in n):
-                assert target.startswith(f"calotype.{package}."), path
+                home = "models" if path.parent.name == "head" else package
+                assert target.startswith(f"calotype.{home}."), path
 
 
 def test_every_key_a_user_may_set_has_a_comment() -> None:
@@ -172,7 +216,7 @@ def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) ->
             "~loss.label_smoothing",
             "~loss.class_weight",
         ): r"loss: TripletLike takes \(embeddings, labels\), "
-        r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal",
+        r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal$",
         ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
         ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "
         r"Embeddings, not Logits; .* model=.*small_resnet",

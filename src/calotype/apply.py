@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from calotype.datasets.image_file import read_image
+from calotype.datasets.image_file import is_image_file, read_image
+from calotype.gallery import Gallery, NearestTemplates
+from calotype.metrics.decision import Decision
 from calotype.runner import load
 from calotype.types import DataSpec, UserError
+
+VERIFIERS = ("siamese", "facenet")
+
+
+class Verdict(NamedTuple):
+    """Of two images."""
+
+    same: bool
+    distance: float
+    threshold: float  # the same where the distance is at most this
+    probability: float  # of the same, where that is as likely as not beforehand
+    note: str  # what was done to the images to compare them, or nothing
+
+
+class Match(NamedTuple):
+    """Of a probe: the nearest template."""
+
+    image: str
+    name: str | None  # None: not recognized
+    distance: float
 
 
 def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1) -> Iterator[tuple[str, list[tuple[str, float]]]]:
@@ -23,18 +49,11 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
     Raises:
         UserError: the run is no classifier, or a file is missing or no image (all are looked for before any is read).
     """
-    cfg, module = load(run_dir)
-    task = cfg.task._target_.split(".")[-2]
-    if task != "classification":
-        raise UserError(f"{run_dir}: a run of task={task}, and classify needs one of task=classification")
+    cfg, module = _load(run_dir, "classify", ("classification",))
     spec: DataSpec = module.spec
-    if len(spec.image_shape) != 3:
-        raise UserError(f"{run_dir}: it classifies points, not images")
     if not 1 <= top <= len(spec.class_names):
         raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
-    for path in images:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
+    _look_for(images)
     preprocess = instantiate(cfg.data.preprocess)
     for path in images:
         pixels = _fit(preprocess(read_image(Path(path), spec.channels)), spec)
@@ -42,6 +61,175 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
             probabilities = module(pixels[None].float() / 255).exp()[0]
         values, indices = probabilities.topk(top)
         yield str(path), [(spec.class_names[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+def verify(run_dir: str | Path, first: str | Path, second: str | Path) -> Verdict:
+    """Whether two images show the same, at the threshold and by the calibration of the run's validation data.
+
+    Raises:
+        UserError: the run judges no pairs or has no threshold, or a file is missing or no image.
+    """
+    verifier = Verifier(run_dir, "verify")
+    _look_for([first, second])
+    embeddings, note = verifier.embed([first, second])
+    with torch.no_grad():
+        distance = verifier.module.distance(embeddings[:1], embeddings[1:])
+    threshold = float(verifier.decision.threshold)
+    probability = verifier.decision.probability(distance).item()
+    return Verdict(distance.item() <= threshold, distance.item(), threshold, probability, note)
+
+
+def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], gallery: Path, *, fpir: float | None = None) -> list[str]:
+    """Add the images of people (name, files) to a gallery, which is made where there is none; lines that say what was done.
+
+    Args:
+        run_dir: of task facenet or siamese.
+        people: each with one image or more; every image is a template.
+        gallery: the file.
+        fpir: the share of strangers' searches that may return anybody, 0 to 1; the gallery's own by default, 0.01 for a new one.
+
+    Raises:
+        UserError: an image cannot be read, or the gallery is damaged or another model's; the file is then as it was.
+    """
+    verifier = Verifier(run_dir, "enroll")
+    if fpir is not None and not 0 < fpir < 1:
+        raise UserError(f"--fpir {fpir}: above 0 and below 1")
+    kept = _gallery(verifier, gallery) if gallery.exists() else Gallery(verifier.hash, 0.01)
+    kept.fpir = fpir or kept.fpir
+    _look_for([image for _, images in people for image in images])
+    told = []
+    for name, images in people:
+        embeddings, _ = verifier.embed(images)
+        before = kept.names.count(name)
+        kept.add(name, embeddings)
+        told.append(f"{name}\t{len(images)} enrolled" + (f", after {before} that were there" if before else ""))
+    told.append(_save(verifier, kept, gallery))
+    return told
+
+
+def remove(run_dir: str | Path, name: str, gallery: Path) -> list[str]:
+    """Take a person out of a gallery; lines that say what was done. Raises UserError where nobody has that name."""
+    verifier = Verifier(run_dir, "gallery remove")
+    kept = _gallery(verifier, gallery)
+    gone = kept.remove(name)
+    if not gone:
+        raise UserError(f"{gallery}: nobody is called {name}; it holds {', '.join(sorted(set(kept.names))[:20]) or 'nobody'}")
+    return [f"{name}\t{gone} removed", _save(verifier, kept, gallery)]
+
+
+def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -> Iterator[Match]:
+    """For each image the person whose template is nearest, or nobody where that is not near enough.
+
+    Raises:
+        UserError: an image cannot be read; the gallery is empty, damaged or another model's.
+    """
+    verifier = Verifier(run_dir, "identify")
+    kept = _gallery(verifier, gallery)
+    if not kept.names:
+        raise UserError(f"{gallery}: nobody is enrolled; enroll somebody first")
+    _look_for(images)
+    search = NearestTemplates(kept.templates) if verifier.by_squared_distance else None
+    for path in images:
+        embedding, _ = verifier.embed([path])
+        if search is not None:
+            near, number = search(embedding)
+            distance, who = near.item(), int(number)
+        else:
+            with torch.no_grad():
+                distances = torch.cat([verifier.module.distance(embedding, part) for part in kept.templates.split(65536)])
+            distance, who = distances.min().item(), int(distances.argmin())
+        yield Match(str(path), kept.names[who] if distance < kept.threshold else None, distance)
+
+
+def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
+    """A folder for each person: names and their image files, in order.
+
+    Raises:
+        UserError: there is no such folder, nobody in it, or somebody without an image.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one that holds a folder for each person")
+    people = []
+    for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = sorted(p for p in sub.iterdir() if is_image_file(p))
+        if not files:
+            raise UserError(f"{sub}: no images of that person; add one or remove the folder")
+        people.append((sub.name, files))
+    if not people:
+        raise UserError(f"{folder}: no folders of people in it; make one for each person, named as the person")
+    return people
+
+
+class Verifier:
+    """A run that tells distances, ready to be used.
+
+    Raises:
+        UserError: the run does not, or has no threshold.
+    """
+
+    def __init__(self, run_dir: str | Path, command: str) -> None:
+        self.cfg, self.module = _load(run_dir, command, VERIFIERS)
+        self.spec: DataSpec = self.module.spec
+        self.decision: Decision = self.module.decision
+        if not self.decision.known:
+            raise UserError(
+                f"{run_dir}: its checkpoint has no threshold, since no validation went before; train it with data.val_fraction above 0"
+            )
+        self.preprocess = instantiate(self.cfg.data.preprocess)
+        head = getattr(self.module, "head", None)
+        self.by_squared_distance = head is None or head.gives == "distances"
+
+    def embed(self, images: Sequence[str | Path]) -> tuple[Tensor, str]:
+        """Embeddings (N, D), and a note where images were of unlike size and were resized."""
+        read = [read_image(Path(path), self.spec.channels) for path in images]
+        pixels = torch.stack([_fit(self.preprocess(image), self.spec) for image in read])
+        with torch.no_grad():
+            embeddings = torch.cat([self.module(part.float() / 255) for part in pixels.split(64)])
+        sizes = sorted({f"{image.shape[2]}x{image.shape[1]}" for image in read})
+        height, width = self.spec.image_shape[1:]
+        return embeddings, f"sizes {' and '.join(sizes)} brought to {width}x{height}" if len(sizes) > 1 else ""
+
+    @property
+    def hash(self) -> str:
+        """Of the weights and the preprocessing: what templates depend on."""
+        digest = hashlib.sha256(json.dumps(OmegaConf.to_container(self.cfg.data.preprocess, resolve=True), sort_keys=True).encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _gallery(verifier: Verifier, path: Path) -> Gallery:
+    kept = Gallery.load(path)
+    if kept.model != verifier.hash:
+        raise UserError(f"{path}: its templates are of another model; use the run that made it, or enroll into another file")
+    return kept
+
+
+def _save(verifier: Verifier, kept: Gallery, path: Path) -> str:
+    """Fit the threshold to the size that the gallery has now, write it, say so."""
+    kept.threshold, kept.resolved = verifier.decision.threshold_for(kept.fpir, len(kept.names))
+    kept.save(path)
+    people = len(set(kept.names))
+    told = f"{path}: {people} people, {len(kept.names)} templates, threshold {kept.threshold:.4f} for FPIR {kept.fpir:g}"
+    if not kept.resolved:
+        told += " (stricter than validation's impostor pairs can tell: the nearest of them is the limit)"
+    return told
+
+
+def _load(run_dir: str | Path, command: str, tasks: Sequence[str]) -> tuple[DictConfig, Any]:
+    cfg, module = load(run_dir)
+    task = cfg.task._target_.split(".")[-2]
+    if task not in tasks:
+        raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
+    if len(module.spec.image_shape) != 3:
+        raise UserError(f"{run_dir}: it was trained on points, not on images")
+    return cfg, module
+
+
+def _look_for(images: Sequence[str | Path]) -> None:
+    for path in images:
+        if not Path(path).is_file():
+            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
 
 
 def _fit(image: Tensor, spec: DataSpec) -> Tensor:

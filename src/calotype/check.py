@@ -220,7 +220,8 @@ def _loss_fits(target: Any, needs: Needs) -> str:
     if forward is None:
         return "has no forward"
     takes = tuple(inspect.signature(forward).parameters)[1 : 1 + len(needs.loss)]
-    return "" if takes == needs.loss else f"takes ({', '.join(takes)}), not ({', '.join(needs.loss)})"
+    fits = len(takes) == len(needs.loss) and all(name in wanted.split("|") for name, wanted in zip(takes, needs.loss, strict=True))
+    return "" if fits else f"takes ({', '.join(takes)}), not ({', '.join(needs.loss)})"
 
 
 def _fitting(group: str, fits: Any, needs: Needs) -> list[str]:

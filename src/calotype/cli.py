@@ -58,19 +58,69 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-apply RUN classify IMAGE...`"""
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery ...`"""
     parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
     commands = parser.add_subparsers(dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
     classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
+    verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
+    verify.add_argument("images", nargs=2, metavar="IMAGE")
+    enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
+    enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
+    identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
+    identify.add_argument("images", nargs="+", metavar="IMAGE")
+    gallery = commands.add_parser("gallery", help="list, add or remove people")
+    actions = gallery.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="print the people and how many templates each has")
+    add = actions.add_parser("add", help="add images of one person")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("images", nargs="+", metavar="IMAGE")
+    remove = actions.add_parser("remove", help="take a person out")
+    remove.add_argument("name", metavar="NAME")
+    for command in (enroll, identify, listing, add, remove):
+        command.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the gallery")
+    for command in (enroll, add):
+        command.add_argument(
+            "--fpir", type=float, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)"
+        )
     options = parser.parse_args(arguments)
     with _one_line_errors():
-        from calotype.apply import classify as classify_images
+        for line in _applied(options):
+            print(line, flush=True)
 
-        for path, labels in classify_images(options.run, options.images, top=options.top):
-            print(path, *(f"{label} {probability:.4f}" for label, probability in labels), sep="\t")
+
+def _applied(options: argparse.Namespace) -> Iterator[str]:
+    """What `calotype-apply` prints."""
+    from calotype import apply
+
+    if options.command == "classify":
+        for path, labels in apply.classify(options.run, options.images, top=options.top):
+            yield "\t".join([path, *(f"{label} {probability:.4f}" for label, probability in labels)])
+    elif options.command == "verify":
+        found = apply.verify(options.run, *options.images)
+        yield (
+            f"{'same' if found.same else 'different'}\tdistance {found.distance:.4f}\tthreshold {found.threshold:.4f}\t"
+            f"probability {found.probability:.4f}" + (f"\t({found.note})" if found.note else "")
+        )
+    elif options.command == "enroll":
+        yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
+    elif options.command == "identify":
+        for match in apply.identify(options.run, options.images, options.gallery):
+            yield f"{match.image}\t{match.name or 'not recognized'}\tdistance {match.distance:.4f}"
+    elif options.action == "list":
+        from calotype.gallery import Gallery
+
+        kept = Gallery.load(options.gallery)
+        for name in dict.fromkeys(kept.names):
+            yield f"{name}\t{kept.names.count(name)}"
+        yield f"{len(set(kept.names))} people, {len(kept.names)} templates, threshold {kept.threshold:.4f} for FPIR {kept.fpir:g}"
+    elif options.action == "add":
+        people = [(options.name, [Path(image) for image in options.images])]
+        yield from apply.enroll(options.run, people, options.gallery, fpir=options.fpir)
+    else:
+        yield from apply.remove(options.run, options.name, options.gallery)
 
 
 def rerun_main(arguments: Sequence[str] | None = None) -> None:

@@ -178,6 +178,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
         raise KeyboardInterrupt
     if _checkpoint(run_dir, "last") is None:
         trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")  # ModelCheckpoint leaves out a model without steps
+    if record is not None and getattr(module, "alarms", None):
+        record.update(alarms=module.alarms)
     trainer.strategy.barrier()
     metrics: dict[str, float] = {}
     chosen = _checkpoint(run_dir, cfg.test_with)
@@ -187,6 +189,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
         if sizes[side]:
             (figures,) = evaluate(module, datamodule=datamodule, ckpt_path=path, weights_only=True, verbose=False) or [{}]
             metrics |= figures
+            path = None  # it is loaded; what validation fits beside the weights (a threshold) is what the test is to use
     return finite(metrics), module
 
 

@@ -69,9 +69,23 @@ class LabelledBatch(NamedTuple):
     indices: Tensor  # (N,) int64, which items of the source
 
 
+class IdentityBatch(NamedTuple):
+    """Several images of each of several identities in training, each image once in evaluation; fields as LabelledBatch's."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class PairBatch(NamedTuple):
+    first: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
+    second: Tensor  # (N, C, H, W)
+    same: Tensor  # (N,) bool
+
+
 class Needs(NamedTuple):
     """What a task asks of its parts; check.py refuses a config whose parts give something else."""
 
     batch: type  # the DataModule's `batch`
     model: str  # the return annotation of the model's `forward`
-    loss: tuple[str, ...]  # the first parameters of the loss's `forward`
+    loss: tuple[str, ...]  # the first parameters of the loss's `forward`; a|b: either

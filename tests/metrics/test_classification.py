@@ -5,7 +5,8 @@ import pytest
 import sklearn.metrics as oracle
 import torch
 
-from calotype.metrics.classification import Predictions, classification_figures, confusion_matrix, tpr_at_fpr
+from calotype.metrics.classification import classification_figures, confusion_matrix, tpr_at_fpr
+from calotype.metrics.predictions import Predictions
 
 
 def test_many_classes_against_scikit_learn() -> None:

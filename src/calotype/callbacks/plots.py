@@ -20,11 +20,13 @@ def save(figure: Figure, path: Path) -> None:
     os.replace(partial, path)
 
 
-def image_grid(images: Sequence[Tensor], captions: Sequence[str], *, title: str, colours: Sequence[str], columns: int = 8) -> Figure:
-    """`images` uint8 (C, H, W) in rows, each with its caption above in its colour."""
+def image_grid(
+    images: Sequence[Tensor], captions: Sequence[str], *, title: str, colours: Sequence[str], columns: int = 8, width: float = 1.5
+) -> Figure:
+    """`images` uint8 (C, H, W) in rows, each `width` inches wide with its caption above in its colour."""
     rows = max(1, -(-len(images) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    figure = Figure(figsize=(1.5 * columns, (1.45 + 0.19 * lines) * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width * columns, (1.45 + 0.19 * lines) * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:

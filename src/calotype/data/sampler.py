@@ -44,7 +44,7 @@ class EpochSampler(Sampler[Tensor]):
         return -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        rank, world = _processes()
+        rank, world = processes()
         order = self._order()
         share = self._share_length()
         padded = torch.cat([order, order[-1:].expand(max(share * world - len(order), 0))])
@@ -62,11 +62,11 @@ class EpochSampler(Sampler[Tensor]):
         return self.indices[torch.randperm(len(self.indices), generator=generator)]
 
     def _share_length(self) -> int:
-        _, world = _processes()
+        _, world = processes()
         return len(self.indices) // world if self.train else -(-len(self.indices) // world)
 
 
-def _processes() -> tuple[int, int]:
+def processes() -> tuple[int, int]:
     """(rank, number of processes)."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()

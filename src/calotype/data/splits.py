@@ -64,21 +64,35 @@ def stratified_split(
     return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
 
 
-def identity_split(labels: Sequence[int], *, val: float, test: float, seed: int) -> Split:
+def identity_split(
+    labels: Sequence[int], *, val: float, test: float, seed: int, names: Sequence[str] = (), by_folder: bool = False
+) -> Split:
     """Split so that no identity stands on two sides; `val` and `test` are shares of the identities.
 
+    Args:
+        labels: identity of each item.
+        val, test: shares, 0 to 1.
+        seed: of the draw.
+        names: of the identities, for messages and `by_folder`.
+        by_folder: identities are named `folder/identity`, and no folder stands on two sides; the shares are of the folders.
+
     Raises:
-        UserError: the shares are impossible, or there are too few identities.
+        UserError: the shares are impossible, or there are too few identities or folders.
     """
     _check_shares(val, test)
     items = np.asarray(labels)
+    what = "identities"
+    if by_folder:
+        what = "folders of identities (alphabet/character)"
+        folders = [name.rpartition("/")[0] for name in names]
+        items = np.asarray([sorted(set(folders)).index(folder) for folder in folders])[items]
     people = np.random.RandomState(seed).permutation(np.unique(items))
     num_test, num_val = _share(test, len(people)), _share(val, len(people))
     if len(people) - num_test - num_val < 1:
-        raise UserError(f"{len(people)} identities are too few for a train, val and test side without a shared one")
+        raise UserError(f"{len(people)} {what} are too few for a train, val and test side without a shared one")
     cut = {"test": people[:num_test], "val": people[num_test : num_test + num_val], "train": people[num_test + num_val :]}
     split = Split(**{side: tuple(np.flatnonzero(np.isin(items, chosen)).tolist()) for side, chosen in cut.items()})
-    check_disjoint(split, items)
+    check_disjoint(split, labels)
     return split
 
 

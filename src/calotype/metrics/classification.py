@@ -7,43 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     binary_roc,
     multiclass_recall,
 )
-
-
-class Predictions(Metric):
-    """Collects (logits, labels, item numbers) over batches and processes.
-
-    `compute` gives them in the items' order, an item that several processes saw (padding) once.
-    """
-
-    full_state_update = False
-    logits: list[Tensor]
-    labels: list[Tensor]
-    index: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("logits", "labels", "index"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
-        self.logits.append(logits.detach().float())
-        self.labels.append(labels)
-        self.index.append(index)
-
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """logits (N, K), labels (N,), item numbers (N,) ascending."""
-        # One process holds lists, several hold what was gathered into one tensor.
-        logits, labels, index = (torch.cat(s) if isinstance(s, list) else s for s in (self.logits, self.labels, self.index))
-        unique, inverse = index.unique(return_inverse=True)
-        first = torch.full_like(unique, len(index)).scatter_reduce(0, inverse, torch.arange(len(index), device=index.device), "amin")
-        return logits[first], labels[first], unique
 
 
 def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence[str]) -> dict[str, float]:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from calotype.metrics.classification import Predictions, classification_figures
-from calotype.tasks.schedule import with_schedule
+from calotype.metrics.classification import classification_figures
+from calotype.metrics.predictions import Predictions
+from calotype.tasks.schedule import parameter_groups, with_schedule
 from calotype.types import DataSpec, LabelledBatch, Needs, UserError
 
 
@@ -108,16 +109,7 @@ class Classification(LightningModule):
     def configure_optimizers(self) -> Any:
         if self.fitted:
             return None
-        features = getattr(self.model, "features", None)
-        ids = {id(p) for p in features.parameters()} if isinstance(features, nn.Module) else set()
-        trained = [p for p in self.parameters() if p.requires_grad]
-        slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
-        try:
-            optimizer = self.optimizer([{"params": group} for group in (fast, slow) if group])
-        except (ValueError, TypeError) as error:
-            raise UserError(f"optimizer: {error}") from None
-        if slow and self.feature_lr_factor != 1:
-            optimizer.param_groups[-1]["lr"] *= self.feature_lr_factor
+        optimizer = parameter_groups(self, getattr(self.model, "features", None), self.optimizer, self.feature_lr_factor)
         return with_schedule(optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

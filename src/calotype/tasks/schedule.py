@@ -1,4 +1,4 @@
-"""Joins an optimizer and a scheduler, both given as partials by the config, for `configure_optimizers`."""
+"""Makes an optimizer and joins a scheduler to it, both given as partials by the config, for `configure_optimizers`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -43,3 +44,21 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def parameter_groups(module: nn.Module, features: Any, optimizer: Callable[..., Optimizer], feature_lr_factor: float) -> Optimizer:
+    """The optimizer of all trained parameters of `module`; those of `features` learn at a share of the rate.
+
+    Raises:
+        UserError: the optimizer refuses its options.
+    """
+    ids = {id(p) for p in features.parameters()} if isinstance(features, nn.Module) else set()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
+    try:
+        made = optimizer([{"params": group} for group in (fast, slow) if group])
+    except (ValueError, TypeError) as error:
+        raise UserError(f"optimizer: {error}") from None
+    if slow and feature_lr_factor != 1:
+        made.param_groups[-1]["lr"] *= feature_lr_factor
+    return made

@@ -1,0 +1,184 @@
+"""What the DataModules share: which classes of a source are used, and its preprocessed images, in memory or read when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from calotype.data.preprocess import Preprocess
+from calotype.datasets.image_file import read_image
+from calotype.types import LabelledBatch, Source, UserError
+
+
+class Items(Dataset[Any]):
+    """Preprocessed items by number: from memory where they fit the budget, else decoded when asked for."""
+
+    def __init__(self, source: Source, preprocess: Preprocess, *, ram_budget: int) -> None:
+        self.source = source
+        self.labels = labels_of(source)
+        self.preprocess = preprocess
+        self.kept: Tensor | None = None
+        first = self._make(0)
+        if not isinstance(source.items, Tensor) and preprocess.size is None:
+            # Files may differ in size, which would show only in the middle of training.
+            self._check_sizes(first)
+        self.shape: Any = tuple(first.shape)
+        self.fits = first.numel() * first.element_size() * len(source) <= ram_budget
+
+    @property
+    def loaded(self) -> bool:
+        return self.kept is not None
+
+    def load(self) -> None:
+        if self.kept is not None or not self.fits:
+            return
+        if not isinstance(self.source.items, Tensor):
+            with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
+                self.kept = torch.stack(list(pool.map(self._make, range(len(self.source)))))
+        elif self.source.items.dtype == torch.uint8:
+            self.kept = torch.cat([self.preprocess(chunk) for chunk in self.source.items.split(1024)])
+        else:
+            self.kept = self.source.items
+
+    def pixels(self, index: Tensor) -> Tensor:
+        if self.kept is not None:
+            return self.kept[index]
+        return torch.stack([self._make(i) for i in index.tolist()])
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.pixels(index), self.labels[index], index
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def loader(
+        self,
+        sampler: Sampler[Tensor],
+        *,
+        num_workers: int,
+        as_batch: Callable[..., Any] = LabelledBatch,
+        dataset: Dataset[Any] | None = None,
+    ) -> DataLoader[Any]:
+        """Batches `as_batch(...)` of what `dataset` (the items: images, labels, numbers) gives for what `sampler` yields."""
+        # Whole batches from one call. A generator of its own: making an iterator must not move the global stream,
+        # or a resumed run would draw otherwise than one that was not stopped.
+        return DataLoader(
+            self if dataset is None else dataset,
+            sampler=sampler,
+            batch_size=None,
+            num_workers=0 if self.loaded else num_workers,
+            generator=torch.Generator().manual_seed(0),
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=_As(as_batch),
+        )
+
+    def _make(self, i: int) -> Tensor:
+        if not isinstance(self.source.items, Tensor):
+            return self.preprocess(read_image(self.source.items[i], self.source.channels))
+        item = self.source.items[i]
+        return self.preprocess(item) if item.dtype == torch.uint8 else item
+
+    def _check_sizes(self, first: Tensor) -> None:
+        if self.preprocess.crop is not None:
+            return
+        from PIL import Image
+
+        paths = self.source.items
+        assert not isinstance(paths, Tensor)
+        want = None
+        for path in paths:
+            try:
+                with Image.open(path) as image:
+                    size = image.size
+            except OSError:
+                continue  # read_image tells it better
+            want = want or size
+            if size != want:
+                raise UserError(
+                    f"the images differ in size ({paths[0]} is {want[0]}x{want[1]}, {path} is {size[0]}x{size[1]}): "
+                    "set data.preprocess.size=[height,width]"
+                )
+
+
+class _As:
+    """What a DataLoader makes of an item that is a batch already; a class, since a worker process is sent it."""
+
+    def __init__(self, batch: Callable[..., Any]) -> None:
+        self.batch = batch
+
+    def __call__(self, parts: Sequence[Tensor]) -> Any:
+        return self.batch(*parts)
+
+
+def labels_of(source: Source) -> Tensor:
+    assert source.labels is not None
+    return source.labels
+
+
+def select(source: Source, classes: Sequence[str] | None, largest: int | None) -> Source:
+    """The source with fewer classes, items renumbered; refuses what no classifier can be trained on."""
+    if source.labels is None:
+        raise UserError(f"dataset {source.name} has no labels (no class folders), and they are needed here")
+    names = source.class_names
+    keep = list(range(len(names)))
+    if classes is not None:
+        unknown = [str(name) for name in classes if str(name) not in names]
+        if unknown:
+            raise UserError(f"data.classes: {source.name} has no class {unknown[0]!r}; it has {some(names)}")
+        keep = sorted({names.index(str(name)) for name in classes})
+    if largest is not None:
+        if not 2 <= largest <= len(keep):
+            raise UserError(f"data.largest_classes={largest}: {source.name} has {len(keep)} classes, take 2 to {len(keep)}")
+        counts = torch.bincount(source.labels, minlength=len(names)).tolist()
+        keep = sorted(sorted(keep, key=lambda i: (-counts[i], names[i]))[:largest])
+    if len(keep) < 2:
+        raise UserError(f"dataset {source.name} has {len(keep)} class, and telling apart takes two; add a class folder")
+    if len(keep) == len(names):
+        return source
+    chosen = torch.isin(source.labels, torch.tensor(keep)).nonzero()[:, 0]
+    renumber = torch.full((len(names),), -1)
+    renumber[keep] = torch.arange(len(keep))
+    source = _only(source, chosen)
+    return dataclasses.replace(source, labels=renumber[labels_of(source)], class_names=tuple(names[i] for i in keep))
+
+
+def thin_out(source: Source, max_images: int | None, seed: int) -> Source:
+    """At most `max_images` of each class, drawn."""
+    if max_images is None:
+        return source
+    if max_images < 2:
+        raise UserError(f"data.max_images={max_images}: at least 2")
+    labels = labels_of(source)
+    chosen = []
+    for label in range(len(source.class_names)):
+        items = (labels == label).nonzero()[:, 0]
+        # RandomState's stream is frozen by NumPy's policy.
+        chosen.append(items[torch.from_numpy(np.random.RandomState([seed, label, 1]).permutation(len(items))[:max_images])])
+    return _only(source, torch.cat(chosen).sort().values)
+
+
+def _only(source: Source, chosen: Tensor) -> Source:
+    return dataclasses.replace(
+        source,
+        items=source.items[chosen] if isinstance(source.items, Tensor) else [source.items[i] for i in chosen.tolist()],
+        labels=labels_of(source)[chosen],
+        test=None if source.test is None else source.test[chosen],
+    )
+
+
+def some(names: Sequence[str], most: int = 30) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def as_float(images: Tensor, augment: Any, *, training: bool) -> Tensor:
+    """float32 in [0, 1], augmented in training; points of a vector space as they are."""
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    return augment(images) if augment is not None and training and images.ndim == 4 else images

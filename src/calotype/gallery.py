@@ -1,0 +1,127 @@
+"""A gallery of enrolled people: one file with their templates, for what model and error rate it holds; and the search in it.
+
+The file is a line that names the format, a line with a SHA-256 of the rest, and a NumPy archive of plain arrays. Reading
+it executes nothing; a damaged byte is noticed; it is replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calotype.types import UserError
+
+MAGIC = b"calotype gallery 1\n"
+EXACT = 100_000  # templates up to which torch compares with every one; beyond, FAISS does where it is installed
+
+
+@dataclass
+class Gallery:
+    """Templates in the order of enrolment.
+
+    Attributes:
+        model: hash of the network that made them.
+        fpir: the share of strangers' searches that may return anybody.
+        threshold: a search accepts distances below it; it holds for the number of templates there are now.
+        resolved: whether validation had pairs enough to tell the threshold.
+        templates: (N, D) float32.
+        names: of each template's person.
+    """
+
+    model: str
+    fpir: float
+    threshold: float = float("nan")
+    resolved: bool = False
+    templates: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str, templates: Tensor) -> None:
+        """Templates (M, D) of a person, after those that are there."""
+        self.templates = torch.cat([self.templates, templates]) if self.names else templates
+        self.names += [name] * len(templates)
+
+    def remove(self, name: str) -> int:
+        """How many templates of `name` there were."""
+        keep = [i for i, known in enumerate(self.names) if known != name]
+        gone = len(self.names) - len(keep)
+        self.templates, self.names = self.templates[keep], [self.names[i] for i in keep]
+        return gone
+
+    def save(self, path: Path) -> None:
+        told = {
+            "model": self.model,
+            "fpir": self.fpir,
+            "threshold": self.threshold,
+            "resolved": self.resolved,
+            "size": len(self.names),
+            "names": self.names,
+        }
+        body = io.BytesIO()
+        np.savez(body, templates=self.templates.numpy().astype(np.float32), told=np.frombuffer(json.dumps(told).encode(), np.uint8))
+        raw = body.getvalue()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            partial.write_bytes(MAGIC + hashlib.sha256(raw).hexdigest().encode() + b"\n" + raw)
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: Path) -> Gallery:
+        """Raises UserError where the file is missing, no gallery, or damaged."""
+        try:
+            whole = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; enroll makes a gallery") from None
+        if not whole.startswith(MAGIC):
+            raise UserError(f"{path}: not a gallery; enroll makes one")
+        digest, _, raw = whole[len(MAGIC) :].partition(b"\n")
+        if hashlib.sha256(raw).hexdigest().encode() != digest:
+            raise UserError(f"{path}: damaged (its checksum does not fit); it was left as it is, take a copy of it or enroll anew")
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+                told = json.loads(arrays["told"].tobytes())
+                templates = torch.from_numpy(arrays["templates"])
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            raise UserError(f"{path}: not a gallery; enroll makes one") from None
+        return cls(told["model"], told["fpir"], told["threshold"], told["resolved"], templates, told["names"])
+
+
+class NearestTemplates:
+    """Exact search by squared L2 distance.
+
+    Up to 100,000 templates in torch; beyond, in FAISS where it is installed (the extra `faiss`), else in torch. Both compare
+    with every template, so they give the same.
+    """
+
+    def __init__(self, templates: Tensor, *, exact: int = EXACT) -> None:
+        self.templates = templates
+        self.squared = templates.square().sum(1)
+        self.index = None
+        if len(templates) > exact:
+            try:
+                import faiss
+            except ImportError:
+                return
+            self.index = faiss.IndexFlatL2(templates.shape[1])
+            self.index.add(templates.numpy())
+
+    def __call__(self, probes: Tensor) -> tuple[Tensor, Tensor]:
+        """Of probes (P, D) the distance to the nearest template, (P,), and its number, (P,)."""
+        if self.index is not None:
+            number = torch.from_numpy(self.index.search(probes.numpy(), 1)[1][:, 0])
+        else:
+            number = torch.cat([(self.squared - 2 * (self.templates @ probe)).argmin()[None] for probe in probes])
+        # Again from the difference: near 0 the expanded square has few right digits.
+        return (probes - self.templates[number]).square().sum(1), number

@@ -1,0 +1,41 @@
+"""Any classifier's network as one that gives points on the unit sphere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calotype.types import Embeddings, ImageShape
+
+
+class Embedder(nn.Module):
+    """A backbone whose last layer gives D numbers, scaled to length 1.
+
+    Args:
+        image_shape: (channels, height, width).
+        backbone: called with (image_shape, D): any model of task classification.
+        embedding_size: D.
+        normalize: scale to length 1; squared distances are then 0 to 4.
+
+    Shapes: images (N, C, H, W) -> embeddings (N, D), single precision.
+    """
+
+    def __init__(
+        self, image_shape: ImageShape, *, backbone: Callable[..., nn.Module], embedding_size: int = 128, normalize: bool = True
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone(image_shape, embedding_size)
+        self.embedding_size = embedding_size
+        self.normalize = normalize
+
+    @property
+    def features(self) -> nn.Module | None:
+        """What may be pretrained, and then learns more slowly."""
+        found = getattr(self.backbone, "features", None)
+        return found if isinstance(found, nn.Module) else None
+
+    def forward(self, images: Tensor) -> Embeddings:
+        embeddings = self.backbone(images).float()
+        return F.normalize(embeddings, dim=1) if self.normalize else embeddings

@@ -1,0 +1,91 @@
+"""What a siamese network makes of two embeddings: the log-odds that they show the same, or a distance."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class WeightedL1(nn.Module):
+    """b + sum_k w_k |e1_k - e2_k| (Koch et al., 2015, before the sigmoid).
+
+    Args:
+        embedding_size: D; the task gives it.
+        sign: `negative` keeps w below 0, so that more distance is never evidence for "same"; `free` as in the paper.
+
+    Shapes: (..., D), (..., D) -> logits (...).
+    """
+
+    gives: Literal["logits"] = "logits"
+
+    def __init__(self, embedding_size: int, *, sign: Literal["negative", "free"] = "negative") -> None:
+        super().__init__()
+        self.sign = sign
+        start = 0.5 if sign == "negative" else -1.0
+        self.weight = nn.Parameter(torch.full((embedding_size,), start))
+        # So that unit vectors half as far apart as random ones start at even odds: E|a - b| = sqrt(4 D / pi) over a sphere.
+        self.bias = nn.Parameter(torch.tensor(0.5 * math.sqrt(4 * embedding_size / math.pi)))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        weight = -F.softplus(self.weight) if self.sign == "negative" else self.weight
+        return ((first - second).abs() * weight).sum(-1) + self.bias
+
+
+class ChiSquare(nn.Module):
+    """b - sum_k w_k (e1_k - e2_k)^2 / (|e1_k| + |e2_k|) with w above 0 (Taigman et al., "DeepFace", 2014, section 4.1).
+
+    There features are not negative, and the denominator is e1 + e2; absolute values serve any features.
+
+    Shapes: (..., D), (..., D) -> logits (...).
+    """
+
+    gives: Literal["logits"] = "logits"
+
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((embedding_size,), 0.5))
+        self.bias = nn.Parameter(torch.tensor(0.5 * math.sqrt(4 * embedding_size / math.pi)))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        chi = (first - second).square() / (first.abs() + second.abs() + 1e-6)
+        return self.bias - (chi * F.softplus(self.weight)).sum(-1)
+
+
+class Concatenation(nn.Module):
+    """A small network on both embeddings side by side, averaged over their two orders, so that A, B is judged as B, A.
+
+    Args:
+        embedding_size: D; the task gives it.
+        hidden: units of the hidden layer.
+
+    Shapes: (..., D), (..., D) -> logits (...).
+    """
+
+    gives: Literal["logits"] = "logits"
+
+    def __init__(self, embedding_size: int, *, hidden: int = 128) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2 * embedding_size, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        both = self.layers(torch.cat([first, second], -1)) + self.layers(torch.cat([second, first], -1))
+        return both[..., 0] / 2
+
+
+class SquaredL2(nn.Module):
+    """|e1 - e2|^2, for a contrastive loss; nothing to train.
+
+    Shapes: (..., D), (..., D) -> distances (...).
+    """
+
+    gives: Literal["distances"] = "distances"
+
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).square().sum(-1)

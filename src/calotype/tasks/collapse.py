@@ -1,0 +1,43 @@
+"""An alarm for the commonest way in which learning distances fails: every image becomes the same point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SPREAD = 1e-3  # below it, embeddings are one point
+NEAR = 0.05  # share by which the loss may differ from what one point costs
+
+
+class CollapseAlarm:
+    """Watches the spread of embeddings, E|e - E e|^2 / E|e|^2 (0: one point), together with the loss.
+
+    The loss of one point is the margin for a hinge, ln 2 for a soft margin and for a balanced cross entropy; it is
+    computed, so the alarm knows any loss. Told once an epoch's mean spread is below 1e-3 with the loss near that value.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._seen: list[Tensor] = []
+
+    def look(self, embeddings: Tensor, loss: Tensor, loss_of_one_point: Tensor) -> Tensor:
+        """The spread of a batch (B, D), which is also noted with the two losses."""
+        size = embeddings.square().sum(1).mean()
+        spread = (embeddings - embeddings.mean(0)).square().sum(1).mean() / size.clamp(min=1e-12)
+        self._seen.append(torch.stack([spread, loss.float(), loss_of_one_point.float()]).detach())
+        return spread
+
+    def end_of_epoch(self, epoch: int) -> str | None:
+        """The alarm, where there is cause for it and it was not told before."""
+        if not self._seen:
+            return None
+        spread, loss, one_point = torch.stack(self._seen).mean(0).tolist()
+        self._seen.clear()
+        if self.told or spread > SPREAD or abs(loss - one_point) > NEAR * abs(one_point) + 1e-6:
+            return None
+        told = (
+            f"collapse in epoch {epoch + 1}: all embeddings are nearly one point (spread {spread:.1e}) and the loss {loss:.4f} "
+            "is what one point costs; lower optimizer.lr, start with loss.mining=all or semi_hard, or enlarge the batch"
+        )
+        self.told.append(told)
+        return told

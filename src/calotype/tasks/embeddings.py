@@ -1,0 +1,47 @@
+"""What siamese and facenet both do with embeddings in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from calotype.metrics.evaluation import Evaluation, Measure
+from calotype.metrics.predictions import Predictions
+
+CHUNK = 65536  # pairs measured at once
+
+
+def collected(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
+    """embeddings (N, D), labels (N,), item numbers (N,) of a whole side, on the CPU; `predictions` starts anew."""
+    embeddings, labels, index = (part.cpu() for part in predictions.compute())
+    predictions.reset()
+    return embeddings, labels, index
+
+
+def measure_of(distance: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor, device: torch.device | None = None) -> Measure:
+    """Distances of pairs of images, given by number, a chunk at a time.
+
+    Args:
+        distance: of embeddings (M, D) and (M, D): (M,).
+        embeddings: (N, D), on the CPU.
+        device: where `distance` computes.
+    """
+
+    def measure(first: Tensor, second: Tensor) -> Tensor:
+        parts = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
+        with torch.no_grad():
+            return torch.cat([distance(embeddings[a].to(device), embeddings[b].to(device)).cpu() for a, b in parts] or [torch.zeros(0)])
+
+    return measure
+
+
+def report(module: LightningModule, stage: str, evaluation: Evaluation) -> None:
+    """Log the figures; after a test say which could not be had, and why."""
+    for name, value in evaluation.figures.items():
+        module.log(f"{stage}/{name}", value, prog_bar=name in ("eer", "accuracy"), sync_dist=True)
+    if module.trainer.is_global_zero and stage == "test":
+        for line in evaluation.missing:
+            print(f"left out: {line}", flush=True)
