@@ -38,7 +38,18 @@ TASKS = {
         },
         **{
             f"embedding/{name}": ["facenet", "siamese"]
-            for name in ("small_resnet", "face_cnn", "mlp", "torchvision", "efficientnet_lite0", "pixels", "pca", "lda")
+            for name in (
+                "small_resnet",
+                "small_resnet_wide",
+                "face_cnn",
+                "mlp",
+                "torchvision",
+                "efficientnet_lite0",
+                "efficientnet_lite0_block8",
+                "pixels",
+                "pca",
+                "lda",
+            )
         },
     },
     "loss": {

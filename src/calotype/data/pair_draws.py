@@ -168,7 +168,7 @@ def _within(count: int, wanted: int, generator: torch.Generator) -> Tensor:
 
 def _between(counts: Tensor, start: Tensor, order: Tensor, wanted: int, total: int, size: int, generator: torch.Generator) -> Tensor:
     """`wanted` different pairs of images of two identities, every two identities alike: codes first * size + second."""
-    if total <= ENUMERATED or wanted > total // 2:
+    if wanted > total // 2:
         numbered = torch.empty_like(order).scatter_(0, order, torch.repeat_interleave(torch.arange(len(counts)), counts))
         first, second = torch.triu_indices(size, size, 1)
         code = (first * size + second)[numbered[first] != numbered[second]]

@@ -71,7 +71,7 @@ def logistic(distances: Tensor, same: Tensor, *, steps: int = 50) -> Tensor:
     x = distances.double()
     centre, spread = x.mean(), x.std().clamp(min=1e-12)
     design = torch.stack([(x - centre) / spread, torch.ones_like(x)], 1)  # (M, 2)
-    weight = torch.where(same, 0.5 / same.sum(), 0.5 / (~same).sum()).double()
+    weight = torch.where(same, 0.5 / same.sum().double(), 0.5 / (~same).sum().double())
     target, ridge = same.double(), 1e-4 * torch.eye(2, dtype=torch.float64, device=x.device)
     beta = torch.zeros(2, dtype=torch.float64, device=x.device)
     for _ in range(steps):

@@ -110,7 +110,7 @@ def expected_calibration_error(probability: Tensor, same: Tensor, *, bins: int =
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, eq. 3, for the positive class.
     """
     probability, truth = probability.double(), same.double()
-    weight = torch.where(same, 0.5 / same.sum().clamp(min=1), 0.5 / (~same).sum().clamp(min=1)).double()
+    weight = torch.where(same, 0.5 / same.sum().clamp(min=1).double(), 0.5 / (~same).sum().clamp(min=1).double())
     place = (probability * bins).ceil().long().clamp(1, bins) - 1
     gap = torch.zeros(bins, dtype=torch.float64, device=probability.device).index_add_(0, place, weight * (probability - truth))
     return gap.abs().sum().item()

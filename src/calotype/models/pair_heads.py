@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+START = -2.0  # weights start at softplus(-2) = 0.13: log-odds of a few units at most, so that nothing starts out sure
+
 
 class WeightedL1(nn.Module):
     """b + sum_k w_k |e1_k - e2_k| (Koch et al., 2015, before the sigmoid).
@@ -25,10 +27,9 @@ class WeightedL1(nn.Module):
     def __init__(self, embedding_size: int, *, sign: Literal["negative", "free"] = "negative") -> None:
         super().__init__()
         self.sign = sign
-        start = 0.5 if sign == "negative" else -1.0
-        self.weight = nn.Parameter(torch.full((embedding_size,), start))
-        # So that unit vectors half as far apart as random ones start at even odds: E|a - b| = sqrt(4 D / pi) over a sphere.
-        self.bias = nn.Parameter(torch.tensor(0.5 * math.sqrt(4 * embedding_size / math.pi)))
+        size = F.softplus(torch.tensor(START)).item()
+        self.weight = nn.Parameter(torch.full((embedding_size,), START if sign == "negative" else -size))
+        self.bias = nn.Parameter(torch.tensor(_even_odds(embedding_size)))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         weight = -F.softplus(self.weight) if self.sign == "negative" else self.weight
@@ -47,8 +48,8 @@ class ChiSquare(nn.Module):
 
     def __init__(self, embedding_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((embedding_size,), 0.5))
-        self.bias = nn.Parameter(torch.tensor(0.5 * math.sqrt(4 * embedding_size / math.pi)))
+        self.weight = nn.Parameter(torch.full((embedding_size,), START))
+        self.bias = nn.Parameter(torch.tensor(_even_odds(embedding_size)))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         chi = (first - second).square() / (first.abs() + second.abs() + 1e-6)
@@ -72,6 +73,7 @@ class Concatenation(nn.Module):
         self.layers = nn.Sequential(nn.Linear(2 * embedding_size, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        first, second = torch.broadcast_tensors(first, second)
         both = self.layers(torch.cat([first, second], -1)) + self.layers(torch.cat([second, first], -1))
         return both[..., 0] / 2
 
@@ -89,3 +91,8 @@ class SquaredL2(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return (first - second).square().sum(-1)
+
+
+def _even_odds(embedding_size: int) -> float:
+    """The bias at which unit vectors half as far apart as random ones, of whom sum |a - b| is about sqrt(4 D / pi), have logit 0."""
+    return 0.5 * F.softplus(torch.tensor(START)).item() * math.sqrt(4 * embedding_size / math.pi)

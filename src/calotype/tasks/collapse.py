@@ -13,12 +13,14 @@ class CollapseAlarm:
     """Watches the spread of embeddings, E|e - E e|^2 / E|e|^2 (0: one point), together with the loss.
 
     The loss of one point is the margin for a hinge, ln 2 for a soft margin and for a balanced cross entropy; it is
-    computed, so the alarm knows any loss. Told once an epoch's mean spread is below 1e-3 with the loss near that value.
+    computed, so the alarm knows any loss. Told once two epochs in a row have a mean spread below 1e-3 and the loss near
+    that value: a network that has just started may be near one point, and leave it.
     """
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self._seen: list[Tensor] = []
+        self._suspected = False
 
     def look(self, embeddings: Tensor, loss: Tensor, loss_of_one_point: Tensor) -> Tensor:
         """The spread of a batch (B, D), which is also noted with the two losses."""
@@ -33,7 +35,8 @@ class CollapseAlarm:
             return None
         spread, loss, one_point = torch.stack(self._seen).mean(0).tolist()
         self._seen.clear()
-        if self.told or spread > SPREAD or abs(loss - one_point) > NEAR * abs(one_point) + 1e-6:
+        before, self._suspected = self._suspected, spread < SPREAD and abs(loss - one_point) <= NEAR * abs(one_point) + 1e-6
+        if self.told or not (before and self._suspected):
             return None
         told = (
             f"collapse in epoch {epoch + 1}: all embeddings are nearly one point (spread {spread:.1e}) and the loss {loss:.4f} "
