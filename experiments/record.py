@@ -6,13 +6,21 @@ python experiments/record.py RUN...
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 START, END = "<!-- table: made by record.py -->", "<!-- end of table -->"
-SHOWN = ("test/accuracy", "test/balanced_accuracy", "test/average_precision", "test/tpr_at_fpr_1e-2", "val/accuracy")
+SHOWN = {
+    "classification": ("test/accuracy", "test/balanced_accuracy", "test/average_precision", "test/tpr_at_fpr_1e-2", "val/accuracy"),
+    "siamese": ("test/accuracy", "test/eer", "test/auroc", "test/tar_at_far_1e-2", "test/one_shot_accuracy", "val/accuracy"),
+    "facenet": (
+        "test/eer", "test/tar_at_far_1e-2", "test/one_shot_accuracy", "test/accuracy", "test/rank1", "test/dir_at_fpir_1e-2", "val/eer",
+    ),
+}  # fmt: skip
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
 
 
@@ -36,23 +44,37 @@ def record(run: Path) -> Path:
 
 
 def table() -> str:
-    """Markdown of all evidence below this folder."""
-    head = ["command", *SHOWN, "seed", "wall s", "precision"]
+    """Markdown of all evidence below this folder, a table for each task; several seeds of one command are followed by their mean."""
+    return "\n\n".join(f"**{task}**\n\n{_table_of(task, shown)}" for task, shown in SHOWN.items())
+
+
+def _table_of(task: str, shown: tuple[str, ...]) -> str:
+    head = ["command", *shown, "seed", "wall s", "precision"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for path in sorted(HERE.glob("*/*.json")):
+    seeds: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((HERE / task).glob("*.json")):
         evidence: dict[str, Any] = json.loads(path.read_text())
-        figures = [evidence["metrics"].get(name) for name in SHOWN]
-        # Cut, not rounded: a figure never looks better than it is.
-        cells = ["" if value is None else f"{int(value * 10000) / 10000:.4f}" for value in figures]
-        row = [
-            f"`{evidence['command']}`",
-            *cells,
-            str(evidence["seed"]),
-            f"{evidence['wall_seconds']:.0f}",
-            evidence["hardware"]["precision"],
-        ]
-        lines.append("| " + " | ".join(row) + " |")
+        seeds.setdefault(re.sub(r" seed=\d+", "", evidence["command"]), []).append(evidence)
+    for command, runs in seeds.items():
+        for evidence in runs:
+            figures = [evidence["metrics"].get(name) for name in shown]
+            wall, precision = f"{evidence['wall_seconds']:.0f}", evidence["hardware"]["precision"]
+            lines.append(_row(f"`{evidence['command']}`", shown, figures, [str(evidence["seed"]), wall, precision]))
+        if len(runs) > 1:
+            columns = [[run["metrics"].get(name) for run in runs] for name in shown]
+            means = [None if None in column else sum(column) / len(column) for column in columns]
+            lines.append(_row(f"mean of `{command}`", shown, means, [f"{len(runs)} seeds", "", ""]))
     return "\n".join(lines)
+
+
+def _row(command: str, names: tuple[str, ...], figures: list[float | None], rest: list[str]) -> str:
+    cells = ["" if value is None else _cut(value, error=name.endswith("/eer")) for name, value in zip(names, figures, strict=True)]
+    return "| " + " | ".join([command, *cells, *rest]) + " |"
+
+
+def _cut(value: float, *, error: bool) -> str:
+    """Four digits, so that a figure never looks better than it is: an error rate is cut upwards, others down."""
+    return f"{(math.ceil if error else math.floor)(value * 10000) / 10000:.4f}"
 
 
 def main() -> None:

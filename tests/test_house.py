@@ -70,9 +70,18 @@ def readme_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def faces_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faces") / "run"
+    few = ["dataset.num_identities=10", "dataset.images_per_identity=4", "dataset.size=16", "data.identities_per_batch=2"]
+    fast = ["model.backbone.widths=[4]", "hardware=cpu", "logger=none", "trainer.max_epochs=1"]
+    calotype.run(["task=facenet", "dataset=synthetic_faces", *few, *fast, "data.val_fraction=0.3", f"hydra.run.dir={folder}"])
+    return folder
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_readme_commands_run(command: str, readme_run: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in this process, shortened by debug=fast; RUN, photos/ and photo.jpg stand for what a user has."""
+def test_readme_commands_run(command: str, readme_run: Path, faces_run: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/ and photo.jpg stand for what a user has."""
     if command.startswith(("make ", "git ", "cd ", "pip ", "export ", "tensorboard ", "source ")):
         program = shlex.split(command)
         if program[0] == "make":
@@ -80,11 +89,18 @@ def test_readme_commands_run(command: str, readme_run: Path, image_root: Path, m
             assert program[1] in targets
         return
     (Path.cwd() / "photos").symlink_to(image_root)
+    (Path.cwd() / "people").symlink_to(image_root)
     (Path.cwd() / "photo.jpg").symlink_to(image_root / "dark" / "0.png")
+    (Path.cwd() / "other.jpg").symlink_to(image_root / "bright" / "0.png")
     if REAL_DATA:
         monkeypatch.setenv("CALOTYPE_DATA", str(Path(REAL_DATA).resolve()))
     program, *arguments = [part.replace("RUN", str(readme_run)) if part.endswith("RUN") else part for part in shlex.split(command)]
+    arguments = [str(faces_run) if part == "FACES" else part for part in arguments]
     if program == "calotype-apply":
+        if "--gallery" in arguments and "enroll" not in arguments:  # what the line above made
+            apply_main([str(faces_run), "enroll", "people", "--gallery", "people.gallery"])
+            if "remove" in arguments:
+                apply_main([str(faces_run), "gallery", "add", "Ada", "photo.jpg", "--gallery", "people.gallery"])
         return apply_main(arguments)
     if program == "calotype-rerun":
         return rerun_main([*arguments, "--out", "again"])
@@ -93,8 +109,9 @@ def test_readme_commands_run(command: str, readme_run: Path, image_root: Path, m
         with pytest.raises(SystemExit):  # it is finished, which is said in one line
             main(arguments)
         return None
-    needs_data = any(name in command for name in ("mnist", "lfw", "orl", "omniglot", "olivetti", "people20", "one_person"))
-    big = any(name in command for name in ("people20", "one_person", "efficientnet"))
+    names = ("mnist", "lfw", "orl", "omniglot", "olivetti", "people20", "one_person", "siamese/digits", "siamese/faces")
+    needs_data = any(name in command for name in names)
+    big = any(name in command for name in ("people20", "one_person", "efficientnet", "siamese/faces", "facenet/lfw", "facenet/orl"))
     if "--help" in arguments:
         with pytest.raises(SystemExit) as left:
             main(arguments)

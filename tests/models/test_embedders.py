@@ -69,7 +69,7 @@ def test_heads_by_hand() -> None:
     assert weighted(a, b).tolist() == pytest.approx([3.0 - 1 + 1, 3.0])
     chi = ChiSquare(2)
     chi.bias.data = torch.tensor(1.0)
-    w = F.softplus(torch.tensor(-2.0)).item()
+    w = F.softplus(torch.tensor(0.5)).item()
     assert chi(a, b).tolist() == pytest.approx([1 - w * (1 + 4 / 6), 1.0], rel=1e-4)
     assert SquaredL2(2)(a, b).tolist() == pytest.approx([5, 0])
 
