@@ -78,9 +78,12 @@ class IdentityBatch(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    first: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
-    second: Tensor  # (N, C, H, W)
-    same: Tensor  # (N,) bool
+    """Pairs among images, each of which is there once, in however many pairs it stands."""
+
+    images: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
+    first: Tensor  # (M,) int64, into images
+    second: Tensor  # (M,)
+    same: Tensor  # (M,) bool
 
 
 class Needs(NamedTuple):

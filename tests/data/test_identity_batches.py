@@ -111,6 +111,31 @@ def test_one_image_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> N
     assert data.spec.class_counts == (0, 3, 3, 3, 3, 3)
 
 
+def test_turned_identities_are_further_ones_in_training_only() -> None:
+    source = synthetic_faces(num_identities=10, images_per_identity=4, size=16)
+    data = make(source, val_fraction=0.2, test_fraction=0.3, turned_identities=True)
+    assert isinstance(source.items, torch.Tensor)
+    assert len(data.spec.class_names) == 40
+    assert sum(count > 0 for count in data.spec.class_counts) == 20
+    torch.manual_seed(0)
+    seen = set()
+    for batch in data.train_dataloader():
+        turned = data._turn(batch)
+        assert turned.labels.unique(return_counts=True)[1].tolist() == [2, 2, 2]
+        for image, label, index in zip(turned.images, turned.labels, turned.indices, strict=True):
+            turns, identity = int(label) // 10, int(label) % 10
+            assert identity == int(source.labels[index])  # type: ignore[index]
+            assert torch.equal(image, source.items[index].rot90(turns, (-2, -1)))
+            seen.add(turns)
+    assert len(seen) > 1
+    for batch in data.test_dataloader():  # type: ignore[union-attr]
+        plain = data.on_after_batch_transfer(batch, 0)
+        assert torch.equal(plain.images, source.items[batch.indices].float() / 255)
+    wide = Source(name="wide", items=source.items[..., :12], channels=3, labels=source.labels, class_names=source.class_names)
+    with pytest.raises(UserError, match="not square"):
+        make(wide, turned_identities=True)
+
+
 def test_wrong_options_are_told() -> None:
     source = synthetic_faces(num_identities=6, images_per_identity=3, size=16)
     with pytest.raises(UserError, match="at least 2 of each"):

@@ -95,7 +95,7 @@ def test_no_identity_on_two_sides_and_the_manifest_tells_the_pairs() -> None:
     for side in ("val", "test"):
         assert set(labels[data.eval_pairs[side][:, :2].flatten()].tolist()) <= sides[side]
     for batch in data.train_dataloader():
-        assert batch.first.shape[1:] == (3, 16, 16)
+        assert batch.images.shape[1:] == (3, 16, 16)
         assert 0 < int(batch.same.sum()) < len(batch.same)
     manifest = data.split_manifest
     assert manifest["num_pairs"] == {"val": 36, "test": 36}  # six pairs of each of three people, and as many of two
@@ -112,14 +112,38 @@ def test_a_batch_holds_the_images_of_its_pairs() -> None:
     rows = next(iter(data.train_dataloader().sampler))  # type: ignore[call-overload]
     batch = next(iter(data.train_dataloader()))
     assert isinstance(source.items, torch.Tensor)
-    assert torch.equal(batch.first, source.items[rows[:, 0]])
-    assert torch.equal(batch.second, source.items[rows[:, 1]])
+    assert torch.equal(batch.images[batch.first], source.items[rows[:, 0]])
+    assert torch.equal(batch.images[batch.second], source.items[rows[:, 1]])
+    assert len(batch.images) == len(rows[:, :2].unique())
     assert torch.equal(batch.same, rows[:, 2].bool())
     sides = [set(getattr(data.split, side)) for side in ("train", "val", "test")]
     assert not (sides[0] & sides[1])
     assert not (sides[0] & sides[2])
     assert not (sides[1] & sides[2])
     assert set(rows[:, :2].flatten().tolist()) <= sides[0]
+
+
+def test_pairs_among_few_images() -> None:
+    source = synthetic_faces(num_identities=12, images_per_identity=6, size=16)
+    data = make(source, val_fraction=0.25, test_fraction=0.25, identities_per_batch=4, images_per_identity=3, batch_size=24, train_pairs=96)
+    loader = data.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == 4
+    for batch in batches:
+        assert batch.images.shape == (12, 3, 16, 16)
+        assert len(batch.same) == 24  # 12 of one identity, all there are, and as many of two
+        assert int(batch.same.sum()) == 12
+        pairs = {frozenset(pair) for pair in zip(batch.first.tolist(), batch.second.tolist(), strict=True)}
+        assert len(pairs) == 24
+        assert all(len(pair) == 2 for pair in pairs)
+    again = list(data.train_dataloader())
+    assert all(torch.equal(a.images, b.images) and torch.equal(a.first, b.first) for a, b in zip(batches, again, strict=True))
+    for rows in loader.sampler:  # type: ignore[attr-defined]
+        labels = source.labels[rows[:, :2]]  # type: ignore[index]
+        assert torch.equal(labels[:, 0] == labels[:, 1], rows[:, 2].bool())
+        assert set(rows[:, :2].flatten().tolist()) <= set(data.split.train)
+    with pytest.raises(UserError, match=r"data.identities_per_batch=9: there are 6 training identities"):
+        make(source, val_fraction=0.25, test_fraction=0.25, identities_per_batch=9).train_dataloader()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_fitted_models_under_the_same_command(tmp_path: Path, model: str) -> Non
     options = [o for o in FACES if not o.startswith("model.")]
     result = calotype.run([*options, f"model=embedding/{model}", f"hydra.run.dir={tmp_path}/p", "trainer.max_epochs=3"])
     assert result.metrics["test/auroc"] > 0.52
-    again, x = calotype.load(result.run_dir), torch.rand(5, 3, 16, 16)
+    again, x = calotype.load(result.run_dir, checkpoint="best"), torch.rand(5, 3, 16, 16)  # fitted before it was validated
     with torch.no_grad():
         assert torch.equal(again(x), result.module.cpu().eval()(x))
     assert {line.split(",")[1] for line in (result.run_dir / "metrics.csv").read_text().splitlines()[1:]} <= {"0", "1"}
@@ -159,3 +159,10 @@ def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path: Path) -> Non
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     figures = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
     assert figures[0]["test/eer"] == pytest.approx(figures[1]["test/eer"], abs=1e-6)
+
+
+def test_trains_in_training_mode(run) -> None:  # type: ignore[no-untyped-def]
+    """Statistics of BatchNorm move: building the task leaves no part in evaluation mode."""
+    state = run("trainer.max_epochs=1", "test_with=last").module.state_dict()
+    assert int(state["model.norm.num_batches_tracked"]) > 0
+    assert int(state["model.backbone.features.1.num_batches_tracked"]) > 0

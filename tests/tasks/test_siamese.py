@@ -30,8 +30,7 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("head", ["weighted_l1", "chi_square", "concatenation", "squared_l2"])
 def test_learns_with_every_head(run, head: str) -> None:  # type: ignore[no-untyped-def]
     loss = ["loss=pair_contrastive"] if head == "squared_l2" else []
-    rate = "optimizer.lr=0.003" if head == "concatenation" else "optimizer.lr=0.01"
-    result = run(f"task/head={head}", *loss, "trainer.max_epochs=6", "data.train_pairs=3000", rate)
+    result = run(f"task/head={head}", *loss, "trainer.max_epochs=6", "data.train_pairs=3000", "optimizer.lr=0.01")
     assert result.metrics["test/accuracy"] > 0.85
     assert result.metrics["test/auroc"] > 0.9
     pictures = {p.stem for p in (result.run_dir / "images").glob("*.png")}
@@ -119,3 +118,10 @@ def test_folds_of_a_pairs_file(tmp_path: Path) -> None:
     people = [{name.partition("/")[0] for name in sides[side]} for side in ("train", "val", "test")]
     assert people[2] == set(source.class_names[:8])
     assert not people[2] & (people[0] | people[1])
+
+
+def test_trains_in_training_mode(run) -> None:  # type: ignore[no-untyped-def]
+    """Statistics of BatchNorm move: building the task leaves no part in evaluation mode."""
+    state = run("trainer.max_epochs=1", "test_with=last").module.state_dict()
+    assert int(state["model.norm.num_batches_tracked"]) > 0
+    assert int(state["model.backbone.features.1.num_batches_tracked"]) > 0

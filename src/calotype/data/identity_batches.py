@@ -37,6 +37,8 @@ class IdentityBatches(LightningDataModule):
         classes: names of the identities to use, all by default.
         largest_classes: use those with most images, so many of them.
         max_images: of an identity; more are left out by a draw.
+        turned_identities: in training, every identity turned by 90, 180 and 270 degrees is three further identities (Vinyals et
+            al., 2016; Santoro et al., 2016, for characters). Square images only.
         num_workers: processes that decode images which do not fit `ram_budget_mb`.
         ram_budget_mb: data up to this size is decoded once and kept.
 
@@ -63,6 +65,7 @@ class IdentityBatches(LightningDataModule):
         classes: Sequence[str] | None = None,
         largest_classes: int | None = None,
         max_images: int | None = None,
+        turned_identities: bool = False,
         num_workers: int = 0,
         ram_budget_mb: int = 4096,
     ) -> None:
@@ -105,7 +108,14 @@ class IdentityBatches(LightningDataModule):
                 f"dataset {dataset.name}: {there} training identities with two images or more, and it takes two; see data.val_fraction"
             )
         self.batches_per_epoch = batches_per_epoch
-        self.spec = DataSpec(self.items.shape, self.dataset.class_names, tuple(counts.tolist()), self.dataset.channels)
+        self.turned_identities = turned_identities
+        names, per_identity = self.dataset.class_names, counts.tolist()
+        if turned_identities:
+            if len(self.items.shape) != 3 or self.items.shape[1] != self.items.shape[2]:
+                raise UserError(f"data.turned_identities=true: images of {self.items.shape[1:]} are not square; set data.preprocess.size")
+            names = names + tuple(f"{name} turned by {90 * k}" for k in (1, 2, 3) for name in names)
+            per_identity = per_identity * 4
+        self.spec = DataSpec(self.items.shape, names, tuple(per_identity), self.dataset.channels)
 
     def setup(self, stage: str) -> None:
         self.items.load()
@@ -145,7 +155,18 @@ class IdentityBatches(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: IdentityBatch, dataloader_idx: int) -> IdentityBatch:
         training = self.trainer is not None and self.trainer.training
+        if training and self.turned_identities:
+            batch = self._turn(batch)
         return batch._replace(images=as_float(batch.images, self.augment, training=training))
+
+    def _turn(self, batch: IdentityBatch) -> IdentityBatch:
+        """Each identity of the batch, K images in a row, by a quarter turn drawn for it; its label says by which."""
+        turns = torch.randint(4, (len(batch.labels) // self.images_per_identity,), device=batch.labels.device)
+        turns = turns.repeat_interleave(self.images_per_identity)
+        images = batch.images.clone()
+        for k in (1, 2, 3):
+            images[turns == k] = batch.images[turns == k].rot90(k, (-2, -1))
+        return batch._replace(images=images, labels=batch.labels + turns * len(self.dataset.class_names))
 
     def _each_once(self, items: Sequence[int] | Tensor) -> DataLoader[IdentityBatch] | list[Any]:
         if not len(items):

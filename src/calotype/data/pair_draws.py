@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from calotype.data.identity_sampler import IdentitySampler
 from calotype.data.sampler import processes
 from calotype.types import Source, UserError
 
@@ -53,6 +54,35 @@ class PairSampler(Sampler[Tensor]):
         mine = torch.cat([self.items[pairs[:, :2]], pairs[:, 2:]], 1)[rank : len(pairs) // world * world : world]
         for i in range(len(self)):
             yield mine[i * self.batch_size : (i + 1) * self.batch_size]
+
+
+class PooledPairSampler(IdentitySampler):
+    """Yields rows of pairs among the P x K images of a batch: each image stands in many pairs, and is encoded once.
+
+    Args:
+        items, labels, seed: as of PairSampler; every identity has two images or more.
+        identities, images: P and K, of one process.
+        num_pairs: in an epoch, over all processes.
+        batch_size: of one process; fewer where the images have not so many pairs of each kind.
+    """
+
+    def __init__(
+        self, items: Tensor, labels: Tensor, *, identities: int, images: int, num_pairs: int, batch_size: int, seed: int = 0
+    ) -> None:
+        people = len(labels.unique())
+        if people < identities * processes()[1]:
+            raise UserError(f"data.identities_per_batch={identities}: there are {people} training identities")
+        batches = max(1, num_pairs // (batch_size * processes()[1]))
+        super().__init__(items, labels, identities=identities, images=images, num_batches=batches, seed=seed)
+        self.label_of = dict(zip(items.tolist(), labels.tolist(), strict=True))
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for number, drawn in enumerate(super().__iter__()):
+            pool = drawn.unique()  # an identity with fewer than K images comes with some of them twice
+            labels = torch.tensor([self.label_of[item] for item in pool.tolist()])
+            pairs = draw_pairs(labels, self.batch_size, (self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)
+            yield torch.cat([pool[pairs[:, :2]], pairs[:, 2:]], 1)
 
 
 def draw_pairs(labels: Tensor, num_pairs: int, seed: int) -> Tensor:

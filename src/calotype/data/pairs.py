@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, labels_of, select, thin_out
-from calotype.data.pair_draws import PairSampler, draw_pairs, read_pairs
+from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs, read_pairs
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split
@@ -34,6 +34,8 @@ class Pairs(LightningDataModule):
         eval_batch_size: images in a validation or test batch of one process.
         train_pairs, val_pairs, test_pairs: how many; fewer where there are not so many.
         redraw: other training pairs in every epoch.
+        identities_per_batch, images_per_identity: draw a training batch's pairs among so many images, so that each image, which
+            is encoded once, stands in several pairs; by default pairs are drawn from all images.
         val_fraction, test_fraction: shares of the identities (of each class's images, by `image`), 0 to 1.
         split: `identity`: no identity on two sides; `image`: no image (for classes that are always the same, as digits);
             `folder`: no alphabet, where class names are `alphabet/character`.
@@ -61,6 +63,8 @@ class Pairs(LightningDataModule):
         val_pairs: int = 2_000,
         test_pairs: int = 5_000,
         redraw: bool = True,
+        identities_per_batch: int | None = None,
+        images_per_identity: int = 4,
         val_fraction: float = 0.1,
         test_fraction: float = 0.3,
         split: Literal["identity", "image", "folder"] = "identity",
@@ -83,6 +87,11 @@ class Pairs(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = seed
         self.train_pairs, self.redraw = train_pairs, redraw
+        if identities_per_batch is not None and (identities_per_batch < 2 or images_per_identity < 2):
+            raise UserError(
+                f"data.identities_per_batch={identities_per_batch}, data.images_per_identity={images_per_identity}: at least 2 of each"
+            )
+        self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
         self.num_workers = num_workers
         self.folds: Tensor | None = None
         source = select(dataset, classes, largest_classes)
@@ -126,14 +135,21 @@ class Pairs(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         items = torch.tensor(self.split.train)
-        sampler = PairSampler(
-            items,
-            labels_of(self.dataset)[items],
-            num_pairs=self.train_pairs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            redraw=self.redraw,
-        )
+        labels = labels_of(self.dataset)[items]
+        sampler: Sampler[Tensor]
+        if self.identities_per_batch is None:
+            sampler = PairSampler(items, labels, num_pairs=self.train_pairs, batch_size=self.batch_size, seed=self.seed, redraw=self.redraw)
+        else:
+            paired = labels.bincount()[labels] > 1  # of one image there is no pair of one identity
+            sampler = PooledPairSampler(
+                items[paired],
+                labels[paired],
+                identities=self.identities_per_batch,
+                images=self.images_per_identity,
+                num_pairs=self.train_pairs,
+                batch_size=self.batch_size,
+                seed=self.seed,
+            )
         return self.items.loader(sampler, num_workers=self.num_workers, as_batch=PairBatch, dataset=_PairItems(self.items))
 
     def val_dataloader(self) -> DataLoader[IdentityBatch] | list[Any]:
@@ -148,8 +164,7 @@ class Pairs(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         training = self.trainer is not None and self.trainer.training
-        names = ("first", "second") if isinstance(batch, PairBatch) else ("images",)
-        return batch._replace(**{name: as_float(getattr(batch, name), self.augment, training=training) for name in names})
+        return batch._replace(images=as_float(batch.images, self.augment, training=training))
 
     def _split(self, kind: str, val: float, test: float, seed: int, listed: Tensor | None) -> Split:
         labels, names = labels_of(self.dataset), self.dataset.class_names
@@ -194,10 +209,11 @@ class Pairs(LightningDataModule):
 
 
 class _PairItems(Dataset[Any]):
-    """Images of the rows that a PairSampler yields."""
+    """Images of the rows that a sampler yields, and the rows by place among them."""
 
     def __init__(self, items: Items) -> None:
         self.items = items
 
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.items.pixels(rows[:, 0]), self.items.pixels(rows[:, 1]), rows[:, 2].bool()
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        distinct, places = rows[:, :2].unique(return_inverse=True)
+        return self.items.pixels(distinct), places[:, 0], places[:, 1], rows[:, 2].bool()

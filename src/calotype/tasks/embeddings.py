@@ -6,12 +6,22 @@ from collections.abc import Callable
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from calotype.metrics.evaluation import Evaluation, Measure
 from calotype.metrics.predictions import Predictions
+from calotype.types import DataSpec
 
 CHUNK = 65536  # pairs measured at once
+
+
+def embedding_size(model: nn.Module, spec: DataSpec) -> int:
+    """D of the embeddings that `model` gives for images of the data."""
+    training = model.training
+    with torch.no_grad():
+        size: int = model.eval()(torch.zeros(2, *spec.image_shape)).shape[1]
+    model.train(training)  # Lightning trains a module in the mode in which it finds it
+    return size
 
 
 def collected(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:

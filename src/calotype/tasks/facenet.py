@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -18,7 +19,7 @@ from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import Evaluation, all_pairs, class_groups, evaluate_test, evaluate_validation
 from calotype.metrics.predictions import Predictions
 from calotype.tasks.collapse import CollapseAlarm
-from calotype.tasks.embeddings import collected, measure_of, report
+from calotype.tasks.embeddings import collected, embedding_size, measure_of, report
 from calotype.tasks.fitting import fit_to_training_images
 from calotype.tasks.schedule import parameter_groups, with_schedule
 from calotype.types import DataSpec, IdentityBatch, Needs, UserError
@@ -72,7 +73,7 @@ class FaceNet(LightningModule):
         trained = torch.tensor(spec.class_counts) > 0
         # Identities of the other sides have no place among the classes of the loss.
         self.register_buffer("class_of", trained.long().cumsum(0) - 1, persistent=False)
-        given = {"num_classes": int(trained.sum()), "embedding_size": self._embedding_size()}
+        given = {"num_classes": int(trained.sum()), "embedding_size": embedding_size(self.model, spec)}
         takes = inspect.signature(loss).parameters
         self.loss = loss(**{name: value for name, value in given.items() if name in takes})
         self.optimizer = optimizer
@@ -174,15 +175,8 @@ class FaceNet(LightningModule):
         checkpoint["spec"] = self.spec._asdict()
 
     def _fit(self) -> None:
-        if self.fitted and self.trainer.training and not self.trainer.should_stop:
+        if self.fitted and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.should_stop:
             fit_to_training_images(self, self.model)
-
-    def _embedding_size(self) -> int:
-        size = getattr(self.model, "embedding_size", None)
-        if isinstance(size, int):
-            return size
-        with torch.no_grad():
-            return self.model.eval()(torch.zeros(2, *self.spec.image_shape)).shape[1]  # somebody's own network
 
     def _log_geometry(self, embeddings: Tensor, labels: Tensor, loss: Tensor) -> None:
         """How near positives and negatives lie, what share of the triplets still teaches, whether all is one point."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,7 +18,7 @@ from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import Evaluation, Pairs, class_groups, evaluate_test, evaluate_validation
 from calotype.metrics.predictions import Predictions
 from calotype.tasks.collapse import CollapseAlarm
-from calotype.tasks.embeddings import collected, measure_of, report
+from calotype.tasks.embeddings import collected, embedding_size, measure_of, report
 from calotype.tasks.fitting import fit_to_training_images
 from calotype.tasks.schedule import parameter_groups, with_schedule
 from calotype.types import DataSpec, IdentityBatch, Needs, PairBatch, UserError
@@ -64,7 +65,7 @@ class Siamese(LightningModule):
         super().__init__()
         self.spec = spec
         self.model = model(spec.image_shape)
-        self.head = head(self._embedding_size())
+        self.head = head(embedding_size(self.model, spec))
         self.loss = loss()
         takes = next(iter(inspect.signature(self.loss.forward).parameters))
         if takes != self.head.gives:
@@ -108,17 +109,16 @@ class Siamese(LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:
             return None
-        embeddings = self.model(torch.cat([batch.first, batch.second]))
+        embeddings = self.model(batch.images)
         with torch.autocast(self.device.type, enabled=False):
             embeddings = embeddings.float()
-            first, second = embeddings.chunk(2)
-            compared = self.head(first, second)
+            compared = self.head(embeddings[batch.first], embeddings[batch.second])
             loss = self.loss(compared, batch.same)
         self.log("train/loss", loss, prog_bar=True)
         if self.head.gives == "logits":
             self.log("train/accuracy", ((compared > 0) == batch.same).float().mean())
         with torch.no_grad():
-            centre = embeddings.mean(0).expand_as(first)
+            centre = embeddings.mean(0).expand(len(batch.same), -1)
             one_point = self.loss(self.head(centre, centre), batch.same)
         self.log("train/spread", self.alarm.look(embeddings.detach(), loss.detach(), one_point))
         return loss
@@ -176,12 +176,8 @@ class Siamese(LightningModule):
         checkpoint["spec"] = self.spec._asdict()
 
     def _fit(self) -> None:
-        if self.fitted and self.trainer.training and not self.trainer.should_stop:
+        if self.fitted and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.should_stop:
             fit_to_training_images(self, self.model)
-
-    def _embedding_size(self) -> int:
-        with torch.no_grad():
-            return self.model.eval()(torch.zeros(2, *self.spec.image_shape)).shape[1]
 
     def _pairs(self, side: str, index: Tensor) -> tuple[Pairs, Tensor | None]:
         """The fixed pairs of a side, by place among its images instead of by item number, and their folds."""
