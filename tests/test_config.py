@@ -134,7 +134,7 @@ def test_every_part_of_a_recipe_can_be_swapped_by_one_override(experiment: str) 
         groups += ["optimizer=", "scheduler=", "dataset=", "hardware="]
     for option in OPTIONS:
         if option.startswith(tuple(groups)) and (option.partition("=")[0] not in TASKS or task in tasks_of(option)):
-            check(compose(f"experiment={experiment}", option, *NEEDS.get(option, [])))
+            check(compose(f"experiment={experiment}", option, *needs_of(option, task)))
 
 
 def test_every_target_lies_in_the_package_of_its_group() -> None:

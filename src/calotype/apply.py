@@ -39,6 +39,7 @@ class Match(NamedTuple):
     image: str
     name: str | None  # None: not recognized
     distance: float
+    threshold: float  # recognized below it
 
 
 def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1) -> Iterator[tuple[str, list[tuple[str, float]]]]:
@@ -138,7 +139,7 @@ def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -
             with torch.no_grad():
                 distances = torch.cat([verifier.module.distance(embedding, part) for part in kept.templates.split(65536)])
             distance, who = distances.min().item(), int(distances.argmin())
-        yield Match(str(path), kept.names[who] if distance < kept.threshold else None, distance)
+        yield Match(str(path), kept.names[who] if distance < kept.threshold else None, distance, kept.threshold)
 
 
 def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
@@ -180,14 +181,16 @@ class Verifier:
         self.by_squared_distance = head is None or head.gives == "distances"
 
     def embed(self, images: Sequence[str | Path]) -> tuple[Tensor, str]:
-        """Embeddings (N, D), and a note where images were of unlike size and were resized."""
+        """Embeddings (N, D), and a note where images were of unlike size, or not of the training images', and were resized."""
         read = [read_image(Path(path), self.spec.channels) for path in images]
-        pixels = torch.stack([_fit(self.preprocess(image), self.spec) for image in read])
+        prepared = [self.preprocess(image) for image in read]
+        pixels = torch.stack([_fit(image, self.spec) for image in prepared])
         with torch.no_grad():
             embeddings = torch.cat([self.module(part.float() / 255) for part in pixels.split(64)])
         sizes = sorted({f"{image.shape[2]}x{image.shape[1]}" for image in read})
         height, width = self.spec.image_shape[1:]
-        return embeddings, f"sizes {' and '.join(sizes)} brought to {width}x{height}" if len(sizes) > 1 else ""
+        resized = len(sizes) > 1 or any(image.shape[1:] != (height, width) for image in prepared)
+        return embeddings, f"sizes {' and '.join(sizes)} brought to {width}x{height}" if resized else ""
 
     @property
     def hash(self) -> str:

@@ -198,6 +198,12 @@ def _check_kinds(plain: dict[str, Any]) -> None:
         if wrong:
             options = " | ".join(_fitting(group, fits, needs))
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
+    mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
+    if mismatch is not None:
+        parts = {name: part for name, part in node.items() if isinstance(part, dict) and "_target_" in part}
+        told = mismatch(**{name: locate(part["_target_"], f"task.{name}") for name, part in parts.items()})
+        if told:
+            raise ConfigError(told)
 
 
 def _data_fits(target: Any, needs: Needs) -> str:

@@ -108,7 +108,7 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
     elif options.command == "identify":
         for match in apply.identify(options.run, options.images, options.gallery):
-            yield f"{match.image}\t{match.name or 'not recognized'}\tdistance {match.distance:.4f}"
+            yield f"{match.image}\t{match.name or 'not recognized'}\tdistance {match.distance:.4f}\tthreshold {match.threshold:.4f}"
     elif options.action == "list":
         from calotype.gallery import Gallery
 
@@ -187,7 +187,9 @@ def _report(result: Result) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
+    if value is None:
+        return "not finite"
+    return f"{value:.0f}" if value >= 2 and value == int(value) else f"{value:.4f}"  # a count
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ def test_turned_identities_are_further_ones_in_training_only() -> None:
         assert torch.equal(plain.images, source.items[batch.indices].float() / 255)
     wide = Source(name="wide", items=source.items[..., :12], channels=3, labels=source.labels, class_names=source.class_names)
     with pytest.raises(UserError, match="not square"):
-        make(wide, turned_identities=True)
+        make(wide, turned_identities=True, val_fraction=0)
 
 
 def test_wrong_options_are_told() -> None:
@@ -143,4 +143,4 @@ def test_wrong_options_are_told() -> None:
     with pytest.raises(UserError, match=r"data.identities_per_batch=9: there are 3 training identities; set it to 3 or less"):
         make(source, identities_per_batch=9, test_fraction=0.5, val_fraction=0).train_dataloader()
     with pytest.raises(UserError, match="0 training identities with two images"):
-        make(synthetic_faces(num_identities=6, images_per_identity=1, size=16))
+        make(synthetic_faces(num_identities=6, images_per_identity=1, size=16), val_fraction=0)

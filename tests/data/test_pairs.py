@@ -169,13 +169,13 @@ def test_pairs_file_as_lfw_has_it(faces: Source, tmp_path: Path) -> None:
     assert names[1] == ["Ann/Ann_0001.png", "Bob/Bob_0003.png"]
     assert rows[:, 2].tolist() == [1, 0, 1, 0]
     assert folds.tolist() == [0, 0, 1, 1]
-    data = make(faces, pairs_file=str(file), val_fraction=0.25)
+    data = make(faces, pairs_file=str(file), val_fraction=0.5)
     assert torch.equal(data.eval_pairs["test"], rows)
     assert data.folds is not None
     tested = {"Ann", "Bob", "Cy", "Di"}
     trained = {faces.item_name(i).partition("/")[0] for i in (*data.split.train, *data.split.val)}
     assert trained == {"Ed", "Flo", "Gus", "Hal"}
-    one = make(faces, pairs_file=str(file), fold=2, val_fraction=0.2)
+    one = make(faces, pairs_file=str(file), fold=2, val_fraction=0.4)
     assert torch.equal(one.eval_pairs["test"], rows[2:])
     assert one.folds is None
     assert {faces.item_name(i).partition("/")[0] for i in (*one.split.train, *one.split.val)} == {"Ann", "Bob", "Ed", "Flo", "Gus", "Hal"}

@@ -41,11 +41,11 @@ def test_weights_balance() -> None:
 
 
 @pytest.mark.parametrize("n", [16, 17])
-def test_processes_share_the_same_order(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+def testprocesses_share_the_same_order(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     whole = drawn(EpochSampler(range(n), batch_size=8, train=True))
     parts, tests = [], []
     for rank in (0, 1):
-        monkeypatch.setattr(module, "_processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(module, "processes", lambda rank=rank: (rank, 2))
         parts.append(list(EpochSampler(range(n), batch_size=4, train=True)))
         tests.append(drawn(EpochSampler(range(n), batch_size=4, train=False)))
     # A step of two processes with half the batch sees what one process sees.

@@ -81,12 +81,23 @@ def test_fitted_encoder(tmp_path: Path) -> None:
 
 
 def test_head_and_loss_must_fit(run) -> None:  # type: ignore[no-untyped-def]
+    run("dry_run=true")
+    for wrong in (["task/head=squared_l2"], ["loss=pair_contrastive"]):
+        with pytest.raises(UserError, match="choose loss="):
+            run(*wrong, "dry_run=true")
     with pytest.raises(UserError, match="SquaredL2 gives distances, and the loss takes logits; choose loss=pair_contrastive"):
         run("task/head=squared_l2")
     with pytest.raises(UserError, match="WeightedL1 gives logits, and the loss takes distances; choose loss=binary_cross_entropy"):
         run("loss=pair_contrastive")
     with pytest.raises(UserError, match=r"loss: Triplet takes \(embeddings, labels\).*task=siamese takes loss=binary_cross_entropy"):
         run("loss=triplet")
+
+
+def test_too_few_to_validate_is_told_before_training(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"data.val_fraction=0.1: 1 identities with .* give no validation pair of each kind"):
+        run("data.split=identity", "data.val_fraction=0.1")
+    with pytest.raises(UserError, match=r"data.val_fraction=0.1: 1 identities with .* give no validation pair of each kind"):
+        calotype.run(["task=facenet", "dataset=digits", "data.val_fraction=0.1", "hydra.run.dir=f"])
 
 
 def test_folds_of_a_pairs_file(tmp_path: Path) -> None:

@@ -11,18 +11,20 @@ from calotype.callbacks.metrics_csv import read_metrics
 
 
 class LossCurves(Callback):
-    """Drawn from metrics.csv when fitting ends: a panel for losses, one for the other validation figures."""
+    """Drawn from metrics.csv when fitting ends: a panel for losses, one for the other figures of validation, one for those of training."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = Path(trainer.default_root_dir) / "metrics.csv"
         if not trainer.is_global_zero or not path.exists():
             return
-        panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {"loss": {}, "validation": {}}
+        panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {"loss": {}, "validation": {}, "training": {}}
         for step, _, name, value in read_metrics(path):
             stage, _, figure = name.partition("/")
             if stage not in ("train", "val"):
                 continue
-            x, y = panels["loss" if figure.startswith("loss") else "validation"].setdefault(name, ([], []))
+            x, y = panels["loss" if figure.startswith("loss") else {"val": "validation", "train": "training"}[stage]].setdefault(
+                name, ([], [])
+            )
             x.append(step + 1)
             y.append(value)
         panels = {title: lines for title, lines in panels.items() if lines}

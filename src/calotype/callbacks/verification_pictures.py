@@ -77,6 +77,6 @@ class VerificationPictures(Callback):
             tiles = [verification_plots.side_by_side(a, b) for a, b in both]
             colour = "#1a7f37" if accept == same else "#b42318"
             heading = f"{title}: {len(chosen)} of {int(kind.sum())} pairs" + (f", {len(shown)} shown" if len(shown) < len(chosen) else "")
-            captions = [f"distance {distances[i]:.2f}" for i in shown]
-            heading += f"; threshold {threshold:.2f}"
+            captions = [f"distance {distances[i]:.3g}" for i in shown]
+            heading += f"; threshold {threshold:.3g}"
             plots.save(plots.image_grid(tiles, captions, title=heading, colours=[colour] * len(tiles), columns=4, width=2.6), path)

@@ -69,8 +69,8 @@ def distances(values: Tensor, same: Tensor, threshold: float | None) -> Figure:
     for kind, name, colour in ((same, "the same", GREEN), (~same, "different", RED)):
         axis.hist(values[kind].numpy(), edges, density=True, alpha=0.55, color=colour, label=f"{name}: {int(kind.sum()):,} pairs")
     if threshold is not None:
-        axis.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label=f"validation's threshold {threshold:.2f}")
-    axis.set_xlabel("distance")
+        axis.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label=f"validation's threshold {threshold:.3g}")
+    axis.set_xlabel("distance (minus the log-odds where the head gives them)" if bool((values < 0).any()) else "distance")
     axis.set_ylabel("density")
     axis.legend(fontsize=8)
     return figure

@@ -91,6 +91,12 @@ class IdentityBatches(LightningDataModule):
             names=self.dataset.class_names,
             by_folder=split == "folder",
         )
+        of_val = torch.bincount(labels[list(self.split.val)])
+        if self.split.val and (int((of_val > 0).sum()) < 2 or int(of_val.max()) < 2):
+            raise UserError(
+                f"data.val_fraction={val_fraction}: {int((of_val > 0).sum())} identities with {len(self.split.val)} images "
+                "give no validation pair of each kind; enlarge it"
+            )
         self.split_manifest: dict[str, Any] = manifest(self.split, self.dataset, kind=split, seed=split_seed)
         self.items = Items(self.dataset, preprocess, ram_budget=ram_budget_mb * 2**20)
         train = torch.tensor(self.split.train)

@@ -113,6 +113,12 @@ class Pairs(LightningDataModule):
         self.split = self._split(split, val_fraction, test_fraction, split_seed, listed)
         self.shares_identities = split == "image" and listed is None
         sides = {"val": self._pairs_of("val", val_pairs, split_seed), "test": self._pairs_of("test", test_pairs, split_seed)}
+        if self.split.val and not len(sides["val"]):
+            people = len(labels[list(self.split.val)].unique())
+            raise UserError(
+                f"data.val_fraction={val_fraction}: {people} identities with {len(self.split.val)} images give no "
+                "validation pair of each kind; enlarge it, or set data.split=image where all sides share the classes"
+            )
         if listed is not None:
             sides["test"] = listed
         self.eval_pairs: dict[str, Tensor] = sides  # rows (first, second, same) of item numbers

@@ -89,7 +89,7 @@ def identity_split(
     people = np.random.RandomState(seed).permutation(np.unique(items))
     num_test, num_val = _share(test, len(people)), _share(val, len(people))
     if len(people) - num_test - num_val < 1:
-        raise UserError(f"{len(people)} {what} are too few for a train, val and test side without a shared one")
+        raise UserError(f"data.split: {len(people)} {what} are too few for a train, val and test side without a shared one")
     cut = {"test": people[:num_test], "val": people[num_test : num_test + num_val], "train": people[num_test + num_val :]}
     split = Split(**{side: tuple(np.flatnonzero(np.isin(items, chosen)).tolist()) for side, chosen in cut.items()})
     check_disjoint(split, labels)

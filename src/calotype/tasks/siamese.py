@@ -67,14 +67,11 @@ class Siamese(LightningModule):
         self.model = model(spec.image_shape)
         self.head = head(embedding_size(self.model, spec))
         self.loss = loss()
-        takes = next(iter(inspect.signature(self.loss.forward).parameters))
-        if takes != self.head.gives:
-            wanted = "loss=binary_cross_entropy" if self.head.gives == "logits" else "loss=pair_contrastive"
-            raise UserError(f"task/head: {type(self.head).__name__} gives {self.head.gives}, and the loss takes {takes}; choose {wanted}")
+        wrong = self.mismatch(head=type(self.head), loss=type(self.loss), model=type(self.model))
+        if wrong:
+            raise UserError(wrong)
         self.fitted = hasattr(self.model, "fit")
         if self.fitted:
-            if self.head.gives != "distances":
-                raise UserError("model: it is fitted, so no head is trained with it; choose task/head=squared_l2 loss=pair_contrastive")
             self.automatic_optimization = False
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -86,6 +83,17 @@ class Siamese(LightningModule):
         self.predictions = Predictions()
         self.alarm = CollapseAlarm()
         self.verification: tuple[Evaluation, Tensor, Tensor, Tensor] | None = None  # of the test: and embeddings, labels, items
+
+    @staticmethod
+    def mismatch(*, head: Any, loss: Any, model: Any, **_: Any) -> str:
+        """What keeps these classes from working together, or nothing; check.py asks it before anything is built."""
+        takes = list(inspect.signature(loss.forward).parameters)[1]
+        if takes != head.gives:
+            wanted = "loss=binary_cross_entropy" if head.gives == "logits" else "loss=pair_contrastive"
+            return f"task/head: {head.__name__} gives {head.gives}, and the loss takes {takes}; choose {wanted}"
+        if hasattr(model, "fit") and head.gives != "distances":
+            return "model: it is fitted, so no head is trained with it; choose task/head=squared_l2 loss=pair_contrastive"
+        return ""
 
     @property
     def alarms(self) -> list[str]:
