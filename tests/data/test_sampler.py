@@ -41,7 +41,7 @@ def test_weights_balance() -> None:
 
 
 @pytest.mark.parametrize("n", [16, 17])
-def testprocesses_share_the_same_order(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+def test_processes_share_the_same_order(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     whole = drawn(EpochSampler(range(n), batch_size=8, train=True))
     parts, tests = [], []
     for rank in (0, 1):
