@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,18 +24,21 @@ class CollapseAlarm:
         self._seen: list[Tensor] = []
         self._suspected = False
 
-    def look(self, embeddings: Tensor, loss: Tensor, loss_of_one_point: Tensor) -> Tensor:
-        """The spread of a batch (B, D), which is also noted with the two losses."""
+    def look(self, embeddings: Tensor, loss: Tensor, loss_of_one_point: Callable[[], Tensor]) -> Tensor:
+        """The spread of a batch (B, D), which is also noted with the two losses; the second is computed where it is needed."""
         size = embeddings.square().sum(1).mean()
         spread = (embeddings - embeddings.mean(0)).square().sum(1).mean() / size.clamp(min=1e-12)
-        self._seen.append(torch.stack([spread, loss.float(), loss_of_one_point.float()]).detach())
+        with torch.no_grad():
+            # A second look at every batch would double the mining, and disturb a loss that remembers.
+            one_point = loss_of_one_point().float() if bool(spread < SPREAD) else torch.full_like(spread, torch.nan)
+        self._seen.append(torch.stack([spread, loss.float(), one_point]).detach())
         return spread
 
     def end_of_epoch(self, epoch: int) -> str | None:
         """The alarm, where there is cause for it and it was not told before."""
         if not self._seen:
             return None
-        spread, loss, one_point = torch.stack(self._seen).mean(0).tolist()
+        spread, loss, one_point = torch.stack(self._seen).nanmean(0).tolist()
         self._seen.clear()
         before, self._suspected = self._suspected, spread < SPREAD and abs(loss - one_point) <= NEAR * abs(one_point) + 1e-6
         if self.told or not (before and self._suspected):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -127,10 +126,10 @@ class FaceNet(LightningModule):
 
     def on_validation_start(self) -> None:
         # Validation stands inside the training epoch, after its last batch: a fitted model is ready in time for it.
-        self._fit()
+        fit_to_training_images(self, self.model)
 
     def on_train_epoch_end(self) -> None:
-        self._fit()
+        fit_to_training_images(self, self.model)
         told = self.alarm.end_of_epoch(self.current_epoch)
         if told:
             warnings.warn(told, stacklevel=1)
@@ -174,10 +173,6 @@ class FaceNet(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec._asdict()
 
-    def _fit(self) -> None:
-        if self.fitted and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.should_stop:
-            fit_to_training_images(self, self.model)
-
     def _log_geometry(self, embeddings: Tensor, labels: Tensor, loss: Tensor) -> None:
         """How near positives and negatives lie, what share of the triplets still teaches, whether all is one point."""
         active = getattr(self.loss, "active_share", None)
@@ -188,8 +183,5 @@ class FaceNet(LightningModule):
         if bool(same.any()) and not bool(same.all()):
             self.log("train/positive_distance", distances[same].mean())
             self.log("train/negative_distance", distances[~same].mean())
-        with torch.no_grad():
-            one_point = self.loss(embeddings.mean(0).expand_as(embeddings), labels)
-        self.log("train/spread", self.alarm.look(embeddings, loss, one_point))
-        if active is not None:
-            self.loss.active_share = active
+        centre = embeddings.mean(0).expand_as(embeddings)
+        self.log("train/spread", self.alarm.look(embeddings, loss, lambda: self.loss(centre, labels)))

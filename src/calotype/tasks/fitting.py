@@ -6,10 +6,16 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 
 
 def fit_to_training_images(module: LightningModule, model: Any) -> None:
-    """Give `model.fit` the features and labels of every training image once, without augmentation, and end the training."""
+    """Give `model.fit` the features and labels of every training image once, without augmentation, and end the training.
+
+    Does nothing for a model without `fit`, outside of training, and where that is done.
+    """
+    if not hasattr(model, "fit") or module.trainer.state.fn != TrainerFn.FITTING or module.trainer.should_stop:
+        return
     datamodule: Any = module.trainer.datamodule  # type: ignore[attr-defined]
     features, labels = [], []
     with torch.no_grad():

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -125,18 +124,17 @@ class Siamese(LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         if self.head.gives == "logits":
             self.log("train/accuracy", ((compared > 0) == batch.same).float().mean())
-        with torch.no_grad():
-            centre = embeddings.mean(0).expand(len(batch.same), -1)
-            one_point = self.loss(self.head(centre, centre), batch.same)
-        self.log("train/spread", self.alarm.look(embeddings.detach(), loss.detach(), one_point))
+        centre = embeddings.detach().mean(0).expand(len(batch.same), -1)
+        spread = self.alarm.look(embeddings.detach(), loss.detach(), lambda: self.loss(self.head(centre, centre), batch.same))
+        self.log("train/spread", spread)
         return loss
 
     def on_validation_start(self) -> None:
         # Validation stands inside the training epoch, after its last batch: a fitted model is ready in time for it.
-        self._fit()
+        fit_to_training_images(self, self.model)
 
     def on_train_epoch_end(self) -> None:
-        self._fit()
+        fit_to_training_images(self, self.model)
         told = self.alarm.end_of_epoch(self.current_epoch)
         if told:
             warnings.warn(told, stacklevel=1)
@@ -182,10 +180,6 @@ class Siamese(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec._asdict()
-
-    def _fit(self) -> None:
-        if self.fitted and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.should_stop:
-            fit_to_training_images(self, self.model)
 
     def _pairs(self, side: str, index: Tensor) -> tuple[Pairs, Tensor | None]:
         """The fixed pairs of a side, by place among its images instead of by item number, and their folds."""
