@@ -24,7 +24,7 @@ TOUR = (
     (
         "are two digits the same? pairs of digits",
         "test/accuracy",
-        ["task=siamese", "name=digit_pairs", "dataset=digits", "data.split=image", "optimizer.lr=0.003", "trainer.max_epochs=5"],
+        ["experiment=siamese/digit_pairs"],
     ),
     (
         "drawn people never seen, told apart by one image each: which of 20?",

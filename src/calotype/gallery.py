@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from calotype.types import UserError
+from calotype.whole_file import whole_file
 
 MAGIC = b"calotype gallery 1\n"
 EXACT = 100_000  # templates up to which torch compares with every one; beyond, FAISS does where it is installed
@@ -69,13 +69,8 @@ class Gallery:
         np.savez(body, templates=self.templates.numpy().astype(np.float32), told=np.frombuffer(json.dumps(told).encode(), np.uint8))
         raw = body.getvalue()
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
+        with whole_file(path) as partial:
             partial.write_bytes(MAGIC + hashlib.sha256(raw).hexdigest().encode() + b"\n" + raw)
-            os.replace(partial, path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
 
     @classmethod
     def load(cls, path: Path) -> Gallery:

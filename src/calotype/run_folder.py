@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calotype.types import UserError
+from calotype.whole_file import whole_file
 
 PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 RESERVE = ".reserve"
@@ -22,14 +23,9 @@ RESERVE_BYTES = 65536
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write to a temporary file, then rename: a reader sees the old file or the new one."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    """A reader sees the old file or the new one."""
+    with whole_file(path) as partial:
         partial.write_text(text)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from calotype.whole_file import whole_file
+
 DPI = 110
 
 
 def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    figure.savefig(partial, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
 
 
 def image_grid(

@@ -1,0 +1,28 @@
+"""The old file stays until the new one is whole, and nothing is left lying beside it."""
+
+from pathlib import Path
+
+import pytest
+
+from calotype.whole_file import whole_file
+
+
+def test_replaces_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
+def test_keeps_the_old_one_where_writing_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+    with pytest.raises(error), whole_file(path) as partial:
+        partial.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
