@@ -21,8 +21,13 @@ def test_replaces_at_the_end(tmp_path: Path) -> None:
 def test_keeps_the_old_one_where_writing_fails(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "figures.json"
     path.write_text("old")
-    with pytest.raises(error), whole_file(path) as partial:
-        partial.write_text("half")
-        raise error
+    with pytest.raises(error):
+        _write_half(path, error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_half(path: Path, error: type[BaseException]) -> None:
+    with whole_file(path) as partial:
+        partial.write_text("half")
+        raise error

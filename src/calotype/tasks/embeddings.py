@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from calotype.data.augment import warp
 from calotype.metrics.evaluation import Evaluation, Measure
 from calotype.metrics.predictions import Predictions
-from calotype.types import DataSpec
+from calotype.types import DataSpec, UserError
 
 CHUNK = 65536  # pairs measured at once
 
@@ -22,6 +23,26 @@ def embedding_size(model: nn.Module, spec: DataSpec) -> int:
         size: int = model.eval()(torch.zeros(2, *spec.image_shape)).shape[1]
     model.train(training)  # Lightning trains a module in the mode in which it finds it
     return size
+
+
+def views(images: Tensor, *, flip: bool, zooms: Sequence[float]) -> Iterator[Tensor]:
+    """What evaluation looks at of images (N, C, H, W): each zoom of them, and with `flip` its mirror image.
+
+    A zoom above 1 enlarges the middle; below 1 the edge is continued. The size stays.
+    """
+    for zoom in zooms:
+        matrix = images.new_tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]]).expand(len(images), 2, 3)
+        seen = images if zoom == 1 else warp(images, matrix)
+        yield seen
+        if flip:
+            yield seen.flip(-1)
+
+
+def checked_zooms(zooms: Sequence[float]) -> tuple[float, ...]:
+    """Raises UserError for none, or one that is not above 0."""
+    if not zooms or min(zooms) <= 0:
+        raise UserError(f"task.zoom_test={list(zooms)}: factors above 0, [1.0] for the image as it is")
+    return tuple(zooms)
 
 
 def collected(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import Evaluation, all_pairs, class_groups, evaluate_test, evaluate_validation
 from calotype.metrics.predictions import Predictions
 from calotype.tasks.collapse import CollapseAlarm
-from calotype.tasks.embeddings import collected, embedding_size, measure_of, report
+from calotype.tasks.embeddings import checked_zooms, collected, embedding_size, measure_of, report, views
 from calotype.tasks.fitting import fit_to_training_images
 from calotype.tasks.schedule import parameter_groups, with_schedule
 from calotype.types import DataSpec, IdentityBatch, Needs, UserError
@@ -39,6 +39,7 @@ class FaceNet(LightningModule):
         scheduler: called with the optimizer.
         feature_lr_factor: the learning rate of `model.features`, as a share of the rest's.
         flip_test: take the mean of the embeddings of an image and its mirror image in evaluation.
+        zoom_test: and of the image at these zooms, 1 the image as it is, 1.1 its middle enlarged.
         one_shot_ways: candidates of a one-shot trial.
         max_pairs: test pairs; of more a draw is taken.
         eval_seed: of drawn pairs, galleries, trials and intervals.
@@ -59,6 +60,7 @@ class FaceNet(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         feature_lr_factor: float = 1.0,
         flip_test: bool = False,
+        zoom_test: Sequence[float] = (1.0,),
         one_shot_ways: int = 20,
         max_pairs: int = 1_000_000,
         eval_seed: int = 0,
@@ -79,6 +81,7 @@ class FaceNet(LightningModule):
         self.scheduler = scheduler
         self.feature_lr_factor = feature_lr_factor
         self.flip_test = flip_test
+        self.zoom_test = checked_zooms(zoom_test)
         self.one_shot_ways = one_shot_ways
         self.max_pairs = max_pairs
         self.eval_seed = eval_seed
@@ -93,10 +96,10 @@ class FaceNet(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> embeddings (N, D)."""
-        embeddings = self.model(images)
-        if self.flip_test and not self.training:
-            embeddings = F.normalize(embeddings + self.model(images.flip(-1)), dim=1)
-        return embeddings
+        if self.training:
+            return self.model(images)
+        looks = [self.model(seen) for seen in views(images, flip=self.flip_test, zooms=self.zoom_test)]
+        return looks[0] if len(looks) == 1 else F.normalize(torch.stack(looks).sum(0), dim=1)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """Of embeddings (..., D) and (..., D): (...)."""
