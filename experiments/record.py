@@ -20,6 +20,11 @@ SHOWN = {
     "facenet": (
         "test/eer", "test/tar_at_far_1e-2", "test/one_shot_accuracy", "test/accuracy", "test/rank1", "test/dir_at_fpir_1e-2", "val/eer",
     ),
+    "dip": (
+        "psnr_at_stop", "psnr_peak", "psnr_last", "ssim_at_stop", "hole_psnr_at_stop", "psnr_observed", "baseline/nlm_psnr",
+        "baseline/bm3d_psnr", "baseline/hole_telea_psnr", "baseline/hole_navier_stokes_psnr", "baseline/hole_biharmonic_psnr",
+        "baseline/bicubic_psnr", "iterations_at_stop", "iterations", "seconds_per_iteration",
+    ),
 }  # fmt: skip
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
 
@@ -31,7 +36,8 @@ def record(run: Path) -> Path:
         raise SystemExit(f"{run}: {told['status']}, not finished")
     overrides = told["overrides"]
     label = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), told["task"] + "/default")
-    extra = "".join(f"__{o.replace('/', '.').replace('=', '-')}" for o in overrides if not o.startswith("experiment="))
+    rest = (o.replace("${paths.data_dir}/", "").replace("/", ".").replace("=", "-") for o in overrides if not o.startswith("experiment="))
+    extra = "".join(f"__{o}" for o in rest)
     evidence = {
         "command": " ".join(["calotype", *overrides]),
         **{key: told[key] for key in KEPT},
@@ -45,7 +51,8 @@ def record(run: Path) -> Path:
 
 def table() -> str:
     """Markdown of all evidence below this folder, a table for each task; several seeds of one command are followed by their mean."""
-    return "\n\n".join(f"**{task}**\n\n{_table_of(task, shown)}" for task, shown in SHOWN.items())
+    made = {task: shown for task, shown in SHOWN.items() if any((HERE / task).glob("*.json"))}
+    return "\n\n".join(f"**{task}**\n\n{_table_of(task, shown)}" for task, shown in made.items())
 
 
 def _table_of(task: str, shown: tuple[str, ...]) -> str:

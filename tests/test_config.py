@@ -16,22 +16,29 @@ from calotype.schema import conf_dir, config_hash, register
 REPOSITORY = Path(__file__).parents[1]
 CONF = conf_dir()
 EXPERIMENTS = sorted(p.relative_to(CONF / "experiment").with_suffix("").as_posix() for p in (CONF / "experiment").rglob("*.yaml"))
-GROUPS = ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data", "task/head")
+GROUPS = ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data")
+PARTS = ("task/head", "task/stop", "data/operator", "data/mask")  # groups inside a group
 OPTIONS = sorted(
     f"{group}={p.relative_to(CONF / group).with_suffix('').as_posix()}"
-    for group in GROUPS
+    for group in (*GROUPS, *PARTS)
     for p in (CONF / group).rglob("*.yaml")
-    if p.parent.name != "features"
+    if p.parent.name != "features" and (group in PARTS or p.parent.relative_to(CONF).as_posix() not in PARTS)
 )
 NEEDS = {
     "dataset=image_folder": ["dataset.root=/nowhere"],
+    "data/mask=file": ["data.mask.path=/nowhere"],
+    "loss=dip/sure": ["model=dip/hourglass", "model.latent=observed", "data/operator=identity"],
     "loss=pair_contrastive": ["task/head=squared_l2"],
     "task/head=squared_l2": ["loss=pair_contrastive"],
 }
 # Which tasks an option of these groups serves; every option stands here, so that a new one is tested with its task.
 TASKS = {
-    "data": {"labelled": ["classification"], "identity_batches": ["facenet"], "pairs": ["siamese"]},
+    "data": {"labelled": ["classification"], "identity_batches": ["facenet"], "pairs": ["siamese"], "single_image": ["dip"]},
     "model": {
+        **{
+            f"dip/{key}": ["dip"]
+            for key in ["hourglass", "hourglass_no_skips", "hourglass_coordinates", "hourglass_narrow", "unet", "deep_decoder"]
+        },
         **{
             key: ["classification"]
             for key in ["small_resnet", "face_cnn", "mlp", "torchvision", "efficientnet_lite0", "linear", "nearest_neighbour"]
@@ -53,11 +60,15 @@ TASKS = {
         },
     },
     "loss": {
+        **{f"dip/{key}": ["dip"] for key in ["mse", "l1", "sure"]},
         **{key: ["classification"] for key in ["cross_entropy", "cross_entropy_smoothed", "focal"]},
         **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},
     },
     "task/head": {key: ["siamese"] for key in ["weighted_l1", "chi_square", "concatenation", "squared_l2"]},
+    "task/stop": {key: ["dip"] for key in ["variance", "fixed"]},
+    "data/operator": {key: ["dip"] for key in ["identity", "downsample", "blur", "jpeg"]},
+    "data/mask": {key: ["dip"] for key in ["file", "text", "rectangle", "random"]},
 }
 FITTED = ("model=embedding/pixels", "model=embedding/pca", "model=embedding/lda")
 
@@ -94,7 +105,7 @@ def test_options_are_right(option: str) -> None:
     check(cfg)
 
 
-BUILT = [(task, o) for o in OPTIONS if o.startswith(("model", "loss", "optimizer", "scheduler", "task/head")) for task in tasks_of(o)]
+BUILT = [(task, o) for o in OPTIONS if o.startswith(("model", "loss", "optimizer", "scheduler", *PARTS)) for task in tasks_of(o)]
 
 
 @pytest.mark.parametrize(("task", "option"), BUILT)
@@ -129,7 +140,7 @@ def test_command_line_beats_experiment_beats_task() -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_part_of_a_recipe_can_be_swapped_by_one_override(experiment: str) -> None:
     task = experiment.partition("/")[0]
-    groups = ["model=", "loss=", "task/head="]
+    groups = ["model=", "loss=", *(f"{part}=" for part in PARTS)]
     if experiment.endswith("/people20"):  # the one that chooses most
         groups += ["optimizer=", "scheduler=", "dataset=", "hardware="]
     for option in OPTIONS:

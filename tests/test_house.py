@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import calotype
 from calotype.cli import apply_main, main, rerun_main
@@ -81,7 +82,7 @@ def faces_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_commands_run(command: str, readme_run: Path, faces_run: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/ and photo.jpg stand for what a user has."""
+    """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/, photo.jpg and mask.png stand for what a user has."""
     if command.startswith(("make ", "git ", "cd ", "pip ", "export ", "tensorboard ", "source ")):
         program = shlex.split(command)
         if program[0] == "make":
@@ -91,6 +92,9 @@ def test_readme_commands_run(command: str, readme_run: Path, faces_run: Path, im
     (Path.cwd() / "photos").symlink_to(image_root)
     (Path.cwd() / "people").symlink_to(image_root)
     (Path.cwd() / "photo.jpg").symlink_to(image_root / "dark" / "0.png")
+    mask = Image.new("L", (20, 16), 255)  # photo.jpg's size
+    mask.paste(0, (5, 5, 9, 8))
+    mask.save("mask.png")
     (Path.cwd() / "other.jpg").symlink_to(image_root / "bright" / "0.png")
     if REAL_DATA:
         monkeypatch.setenv("CALOTYPE_DATA", str(Path(REAL_DATA).resolve()))

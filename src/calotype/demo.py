@@ -26,6 +26,7 @@ TOUR = (
         "test/accuracy",
         ["experiment=siamese/digit_pairs"],
     ),
+    ("a noisy photograph restored by a network that saw nothing else", "psnr_at_stop", ["experiment=dip/small"]),
     (
         "drawn people never seen, told apart by one image each: which of 20?",
         "test/one_shot_accuracy",

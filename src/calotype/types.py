@@ -15,6 +15,7 @@ ImageShape = tuple[int, int, int]  # channels, height, width
 # A model says what it gives by the return annotation of its `forward`; check.py compares it with what a task needs.
 Logits: TypeAlias = "Tensor"  # (N, K) unnormalised log-probabilities
 Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
+Image: TypeAlias = "Tensor"  # (1, C, H, W) in [0, 1], of the model's `latent`
 
 
 class UserError(ValueError):
@@ -27,12 +28,15 @@ class Source:
 
     Attributes:
         name: of the data set.
-        items: uint8 images (N, C, H, W), float32 vectors (N, D), or one image file an item, decoded when asked for.
+        items: images (N, C, H, W), uint8 or (at their full depth) float32 in [0, 1]; float32 vectors (N, D); or one image file an item,
+            decoded when asked for.
         channels: 1 (grey) or 3 (colour) of image files as they are read; a tensor's own channels else.
         labels: int64 (N,) into `class_names`, or None.
         class_names: of classes or identities; empty without labels.
         test: bool (N,), the official test set where there is one.
         root: folder that `items` are named relative to in a manifest.
+        degraded: the images are noisy, small or have holes, and are to be restored as they stand.
+        clean: their originals, where they are known.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Source:
     class_names: tuple[str, ...] = ()
     test: Tensor | None = None
     root: Path | None = None
+    degraded: bool = False
+    clean: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -84,6 +90,15 @@ class PairBatch(NamedTuple):
     first: Tensor  # (M,) int64, into images
     second: Tensor  # (M,)
     same: Tensor  # (M,) bool
+
+
+class SingleImageBatch(NamedTuple):
+    """One image, whole, and where its tiles lie. h = H / factor of the operator, w likewise."""
+
+    observed: Tensor  # (1, C, h, w) float32
+    known: Tensor  # (1, 1, h, w) float32: 1 where a pixel was observed, 0 in a hole
+    clean: Tensor  # (1, C, H, W) float32 in [0, 1]; (0, C, H, W) where it is not known
+    corners: Tensor  # (T, 2) int64, top and left of each tile in the clean image
 
 
 class Needs(NamedTuple):

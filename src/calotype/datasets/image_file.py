@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
 
 from calotype.types import UserError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+DEEP_MODES = frozenset({"RGB", "I", "I;16", "I;16B", "I;16L"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 
 
 def read_image(path: Path, channels: int = 3) -> Tensor:
@@ -39,8 +42,42 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
     return tensor[None] if channels == 1 else tensor.permute(2, 0, 1).contiguous()
 
 
+def read_deep(path: Path) -> Tensor:
+    """The image in `path` as float32 (1 or 3, H, W) in [0, 1]: grey stays grey, 16 bits stay 16 bits; otherwise as `read_image`.
+
+    Raises:
+        UserError: as `read_image`; also for floating-point pixels that are not numbers from 0 to 1.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, kind = image.mode, image.format
+            floats = np.array(image, dtype=np.float32) if mode == "F" else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return read_image(path).float() / 255  # which tells it better
+    if floats is not None:
+        if not (np.isfinite(floats).all() and floats.min() >= 0 and floats.max() <= 1):
+            bad = "NaN or infinite" if not np.isfinite(floats).all() else f"{floats.min():g} to {floats.max():g}"
+            raise UserError(f"{path}: floating-point pixels must lie from 0 to 1, these are {bad}; repair or rescale the image")
+        return torch.from_numpy(floats)[None]
+    if kind == "PNG" and mode in DEEP_MODES and _is_deep_png(path):
+        return decode_image(str(path), mode=ImageReadMode.UNCHANGED).float() / 65535  # Pillow has no 16-bit colour
+    if kind == "TIFF" and mode in DEEP_MODES:
+        import tifffile
+
+        pixels = tifffile.imread(path)
+        if pixels.dtype == np.uint16 and pixels.ndim - (mode == "RGB") == 2:
+            deep = torch.from_numpy(pixels.astype(np.float32)) / 65535
+            return deep[None] if deep.ndim == 2 else deep.permute(2, 0, 1).contiguous()
+    return read_image(path, 1 if mode in GREY_MODES else 3).float() / 255
+
+
 def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _is_deep_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(25)[24:] == b"\x10"  # the bit depth, in the header that every PNG starts with
 
 
 def _to_eight_bit(image: Image.Image, path: Path) -> Image.Image:

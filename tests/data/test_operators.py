@@ -1,0 +1,95 @@
+"""Operators against naive loops and against Pillow's JPEG; gradients pass through them; tiles see what the whole sees."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from calotype.data.jpeg import Jpeg
+from calotype.data.operators import Blur, Downsample, Identity
+from calotype.types import UserError
+
+
+def naive_lanczos(image: np.ndarray, factor: int, lobes: int) -> np.ndarray:
+    """One channel; every output pixel a sum over the whole (edge-continued) image."""
+
+    def along(rows: np.ndarray) -> np.ndarray:
+        n = rows.shape[0]
+        out = np.zeros((n // factor, rows.shape[1]))
+        for i in range(n // factor):
+            centre = i * factor + (factor - 1) / 2
+            total = 0.0
+            for j in range(-lobes * factor - factor, n + lobes * factor + factor):
+                x = (j - centre) / factor
+                weight = np.sinc(x) * np.sinc(x / lobes) if abs(x) < lobes else 0.0
+                total += weight
+                out[i] += weight * rows[min(max(j, 0), n - 1)]
+            out[i] /= total
+        return out
+
+    return along(along(image).T).T
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("lobes", [2, 3])
+def test_downsample_is_lanczos(factor: int, lobes: int) -> None:
+    image = np.random.default_rng(0).random((16, 32))
+    want = naive_lanczos(image, factor, lobes)
+    found = Downsample(factor=factor, lobes=lobes)(torch.from_numpy(image).float()[None, None])
+    assert found.shape == (1, 1, 16 // factor, 32 // factor)
+    assert np.allclose(found[0, 0].numpy(), want, atol=1e-5)
+
+
+def test_blur_is_scipys_gaussian() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    image = np.random.default_rng(0).random((20, 24))
+    want = gaussian_filter(image, 1.5, mode="nearest", truncate=4)
+    assert np.allclose(Blur(radius=1.5)(torch.from_numpy(image).float()[None, None])[0, 0].numpy(), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize("grey", [False, True])
+def test_jpeg_is_what_pillow_writes_and_reads(quality: int, grey: bool) -> None:
+    pixels = skimage.data.astronaut()[100:203, 150:255]  # odd sides
+    pixels = pixels[..., 1] if grey else pixels
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2)
+    want = np.array(Image.open(file)).astype(float)
+    image = torch.from_numpy(pixels).float() / 255
+    image = image[None, None] if grey else image.permute(2, 0, 1)[None]
+    found = Jpeg(quality=quality)(image)[0].permute(1, 2, 0).squeeze().numpy() * 255
+    error, loss = np.abs(found - want).mean(), np.abs(pixels - want).mean()
+    assert error < (0.45 if grey else 0.3 * loss + 0.4)  # Pillow computes in whole numbers, which alone is 0.25
+
+
+@pytest.mark.parametrize("operator", [Identity(), Downsample(factor=2), Blur(radius=1.0), Jpeg(quality=50)])
+def test_gradients_pass(operator: nn.Module) -> None:
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    operator(image).square().sum().backward()
+    assert image.grad is not None
+    assert image.grad.isfinite().all()
+    assert (image.grad != 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("operator", [Downsample(factor=4), Blur(radius=1.0), Jpeg(quality=20)])
+def test_a_tile_on_the_grid_sees_what_the_whole_sees(operator: nn.Module) -> None:
+    image = torch.rand(1, 3, 96, 96)
+    factor = int(operator.factor)  # type: ignore[arg-type]
+    whole: Tensor = operator(image)[..., 48 // factor : 80 // factor, 48 // factor : 80 // factor]
+    tile: Tensor = operator(image[..., 32:96, 32:96])[..., 16 // factor : 48 // factor, 16 // factor : 48 // factor]
+    assert torch.allclose(whole, tile, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Downsample(factor=3), lambda: Downsample(lobes=4), lambda: Blur(radius=0), lambda: Jpeg(quality=0)]
+)
+def test_options_beyond_reason(make) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"data\.operator\."):
+        make()
