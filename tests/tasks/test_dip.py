@@ -165,6 +165,11 @@ def test_goes_on_where_it_was_cut_off(run) -> None:  # type: ignore[no-untyped-d
     assert figures[0] == figures[1]
 
 
+def test_says_when_it_diverges(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"no longer a number after 20 iterations: lower optimizer.lr"):
+        run("optimizer=sgd", "optimizer.lr=1e38")
+
+
 def sixteen_bits(path: Path) -> Path:
     tifffile.imwrite(path, np.random.default_rng(0).integers(0, 65536, (20, 20, 3)).astype(np.uint16), photometric="rgb")
     return path

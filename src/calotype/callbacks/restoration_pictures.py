@@ -127,7 +127,7 @@ def _stopping(found: Restoration) -> Figure:
 def _pixels(image: Tensor, kind: Any) -> Any:
     """(1, C, H, W) in [0, 1] -> (H, W) or (H, W, 3) of a whole-number kind."""
     most = np.iinfo(kind).max
-    pixels = np.rint(image[0].float().cpu().clamp(0, 1).permute(1, 2, 0).double().numpy() * most).astype(kind)
+    pixels = np.rint(image[0].float().cpu().nan_to_num().clamp(0, 1).permute(1, 2, 0).double().numpy() * most).astype(kind)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 

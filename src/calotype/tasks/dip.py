@@ -150,6 +150,11 @@ class DeepImagePrior(LightningModule):
             self._end_job(batch)
 
     def on_train_epoch_end(self) -> None:
+        if not self.last.isfinite().all():
+            raise UserError(
+                f"the output is no longer a number after {self.trainer.global_step} iterations: lower optimizer.lr, "
+                "or compute in single precision (hardware=cpu)"
+            )
         job = min(self.progress["job"], len(self.progress["curves"]) - 1)
         row = self.progress["curves"][job]
         row = row[~row[:, 0].isnan()]
