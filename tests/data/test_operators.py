@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,22 @@ def test_jpeg_is_what_pillow_writes_and_reads(quality: int, grey: bool) -> None:
     found = Jpeg(quality=quality)(image)[0].permute(1, 2, 0).squeeze().numpy() * 255
     error, loss = np.abs(found - want).mean(), np.abs(pixels - want).mean()
     assert error < (0.45 if grey else 0.3 * loss + 0.4)  # Pillow computes in whole numbers, which alone is 0.25
+
+
+@pytest.mark.parametrize("sampling", [0, 1, 2])
+def test_tables_of_a_file(sampling: int, tmp_path: Path) -> None:
+    """Encoding a decoded JPEG again with its own tables changes next to nothing; with others it does."""
+    pixels = skimage.data.astronaut()[96:224, 144:272]
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", quality=25, subsampling=sampling)
+    decoded = torch.from_numpy(np.array(Image.open(tmp_path / "photo.jpg"))).permute(2, 0, 1)[None].float() / 255
+    clean = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    own, other = Jpeg(file=str(tmp_path / "photo.jpg")), Jpeg(quality=60)
+    assert (own(clean) - decoded).abs().mean() < 0.3 * (clean - decoded).abs().mean()
+    assert (own(clean) - decoded).abs().mean() < 0.5 * (other(clean) - decoded).abs().mean()
+    assert own.colour == {0: (1, 1), 1: (1, 2), 2: (2, 2)}[sampling]
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    with pytest.raises(UserError, match=r"photo.png: not a JPEG file"):
+        Jpeg(file=str(tmp_path / "photo.png"))
 
 
 @pytest.mark.parametrize("operator", [Identity(), Downsample(factor=2), Blur(radius=1.0), Jpeg(quality=50)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
+from PIL import Image, JpegImagePlugin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,12 +26,13 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 
 
 class Jpeg(nn.Module):
-    """What encoding and decoding leave of an image: baseline JPEG with colour at half the resolution (4:2:0).
+    """What encoding and decoding leave of an image: baseline JPEG, colour at half the resolution (4:2:0) unless `file` says otherwise.
 
     Rounding of the coefficients passes gradients as if it were not there (straight through); values beyond 0 to 1 are cut.
 
     Args:
         quality: of the Independent JPEG Group's scale, 1 to 100.
+        file: a JPEG file; its own tables and resolution of colour take the place of `quality`.
 
     Shapes: (N, 1 or 3, H, W) in [0, 1] -> the same.
     """
@@ -37,7 +40,7 @@ class Jpeg(nn.Module):
     factor = 1
     grid = 16
 
-    def __init__(self, *, quality: int = 10) -> None:
+    def __init__(self, *, quality: int = 10, file: str | None = None) -> None:
         super().__init__()
         if not 1 <= quality <= 100:
             raise UserError(f"data.operator.quality={quality}: 1 to 100")
@@ -49,11 +52,15 @@ class Jpeg(nn.Module):
         dct = torch.cos(math.pi * (k[None] + 0.5) * k[:, None] / 8) / 2
         dct[0] /= math.sqrt(2)
         to_ycc = torch.tensor(TO_YCC, dtype=torch.float64)
+        tables = ((tables * scale + 50) // 100).clamp(1, 255)
+        self.colour = (2, 2)  # rows and columns of luma for one of colour
+        if file is not None:
+            tables, self.colour = _read(Path(file))
         self.tables: Tensor
         self.dct: Tensor
         self.to_ycc: Tensor
         self.to_rgb: Tensor
-        self.register_buffer("tables", ((tables * scale + 50) // 100).clamp(1, 255).float(), persistent=False)
+        self.register_buffer("tables", tables.float(), persistent=False)
         self.register_buffer("dct", dct.float(), persistent=False)
         self.register_buffer("to_ycc", to_ycc.float(), persistent=False)
         self.register_buffer("to_rgb", torch.linalg.inv(to_ycc).float(), persistent=False)
@@ -66,9 +73,10 @@ class Jpeg(nn.Module):
         else:
             ycc = torch.einsum("ij,njhw->nihw", self.to_ycc, levels)
             luma = self._plane(ycc[:, :1] - 128, self.tables[0]) + 128
-            even = F.pad(ycc[:, 1:], (0, width % 2, 0, height % 2), mode="replicate")
-            small = self._plane(F.avg_pool2d(even, 2), self.tables[1])
-            chroma = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
+            rows, columns = self.colour
+            whole = F.pad(ycc[:, 1:], (0, -width % columns, 0, -height % rows), mode="replicate")
+            small = self._plane(F.avg_pool2d(whole, self.colour), self.tables[1])
+            chroma = F.interpolate(small, scale_factor=self.colour, mode="bilinear")[..., :height, :width]
             decoded = torch.einsum("ij,njhw->nihw", self.to_rgb, torch.cat([luma, chroma], 1))
         return (decoded / 255).clamp(0, 1)
 
@@ -82,3 +90,17 @@ class Jpeg(nn.Module):
         coefficients = coefficients + (coefficients.round() - coefficients).detach()
         blocks = self.dct.T @ (coefficients * table) @ self.dct
         return blocks.permute(0, 1, 2, 4, 3, 5).reshape(padded.shape)[..., :height, :width]
+
+
+def _read(path: Path) -> tuple[Tensor, tuple[int, int]]:
+    """The tables (2, 8, 8) of luminance and chrominance of a JPEG file, and how much smaller its colour is."""
+    try:
+        with Image.open(path) as image:
+            quantization = getattr(image, "quantization", None)
+            sampling = JpegImagePlugin.get_sampling(image) if image.format == "JPEG" else -1
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or 'not an image that can be read'}") from None
+    if not quantization:
+        raise UserError(f"{path}: not a JPEG file, so it has no tables; set data.operator.file=null and data.operator.quality")
+    tables = torch.tensor([quantization[0], quantization.get(1, quantization[0])]).reshape(2, 8, 8)
+    return tables, {0: (1, 1), 1: (1, 2)}.get(sampling, (2, 2))
