@@ -70,7 +70,7 @@ MISTAKEN_FILES = {
     "trainer:\n  max_epoch: 3\n": "In 'experiment/mine': trainer.max_epoch: no such key; did you mean max_epochs?",
     "modell: 3\n": "In 'experiment/mine': modell: no such key; did you mean model?",
     "trainer:\n  max_epochs: many\n": "In 'experiment/mine': trainer.max_epochs: Value 'many'",
-    "defaults:\n  - override /model: mpl\n": "model=mpl: no such choice; did you mean mlp? (model: efficientnet_lite0, embedding/",
+    "defaults:\n  - override /model: mpl\n": "model=mpl: no such choice; did you mean mlp? (model: dip/deep_decoder, dip/",
     "loss:\n  label_smothing: 0.1\n": "loss.label_smothing: CrossEntropy takes no such argument; did you mean label_smoothing?",
     "a: [1\nb: {": "mine.yaml, line ",
 }
