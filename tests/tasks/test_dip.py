@@ -18,7 +18,8 @@ import calotype
 from calotype.types import UserError
 
 SMALL = [
-    "task=dip", "model.channels=[16,16]", "model.latent_channels=8", "hardware=cpu", "hardware.num_threads=1", "logger=none", "task/stop=fixed",
+    "task=dip", "model.channels=[16,16]", "model.latent_channels=8", "hardware=cpu", "hardware.num_threads=1", "logger=none",
+    "task/stop=fixed",
     "task.iterations=60", "data.iterations_per_epoch=20", "callbacks.pictures.progress=[20,40]",
 ]  # fmt: skip
 
