@@ -45,7 +45,7 @@ def framework(iterations: int, *options: str) -> list[float]:
                 f"task.iterations={iterations + 1}",
                 "task/stop=fixed",
                 "logger=none",
-                "callbacks.pictures=null",
+                "~callbacks.pictures",
                 "+callbacks.clock._target_=__main__.Clock",
                 f"hydra.run.dir={folder}/run",
                 *options,

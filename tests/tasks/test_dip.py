@@ -60,6 +60,9 @@ def test_whole_run_folder(run) -> None:  # type: ignore[no-untyped-def]
     pictures = {path.stem for path in (result.run_dir / "images").glob("*.png")}
     assert {"comparison", "progress", "stopping", "restored", "curves"} <= pictures
     assert [path.stem for path in sorted((result.run_dir / "images/progress").iterdir())] == ["00020", "00040"]
+    for name in ("comparison", "progress"):  # they show the astronaut, not an empty page
+        page = np.array(Image.open(result.run_dir / f"images/{name}.png").convert("RGB"))
+        assert ((page.max(2) - page.min(2)) > 40).mean() > 0.05
     logged = (result.run_dir / "metrics.csv").read_text()
     assert "train/psnr_average" in logged
     assert json.loads((result.run_dir / "run.json").read_text())["split_hash"]

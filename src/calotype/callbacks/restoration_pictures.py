@@ -84,7 +84,7 @@ def _strip(images: Sequence[Tensor], captions: Sequence[str], title: str) -> Fig
     figure = Figure(figsize=(columns * scale * width, rows * (scale * height + 0.45) + (0.3 if title else 0)), layout="constrained")
     if title:
         figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, image, caption in zip(axes, images, captions, strict=False):
