@@ -185,6 +185,16 @@ def test_sixteen_bits_are_kept(run, tmp_path: Path) -> None:  # type: ignore[no-
     assert np.array_equal((observed[0].permute(1, 2, 0).double() * 65535).round().numpy(), tifffile.imread(path))
 
 
+def test_transparency_is_laid_on_white_and_said(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    pixels = np.zeros((20, 24, 4), np.uint8)
+    pixels[:10, :, 3] = 255  # the upper half is black, the lower one is not there
+    Image.fromarray(pixels).save(tmp_path / "cut.png")
+    observed = run(f"dataset.path={tmp_path / 'cut.png'}", "task.iterations=1").module.restoration.batch.observed
+    assert (observed[..., :10, :] == 0).all()
+    assert (observed[..., 10:, :] == 1).all()
+    assert "cut.png: transparent pixels are laid on white" in capsys.readouterr().out
+
+
 def write_nan(path: Path) -> None:
     pixels = np.full((20, 20), 0.5, np.float32)
     pixels[3, 4] = np.nan

@@ -75,6 +75,19 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
+def has_transparency(path: Path) -> bool:
+    """Whether `read_image` and `read_deep` lay it on white; False for what cannot be read, which they tell."""
+    try:
+        with Image.open(path) as image:
+            return _is_transparent(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in {"LA", "PA", "RGBA", "RGBa", "La"} or "transparency" in image.info
+
+
 def _is_deep_png(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(25)[24:] == b"\x10"  # the bit depth, in the header that every PNG starts with
@@ -88,7 +101,7 @@ def _to_eight_bit(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.mode == "F":
         raise UserError(f"{path}: floating-point pixels have no agreed range; convert it to 8 or 16 bits")
-    if image.mode in {"LA", "PA", "RGBA", "RGBa", "La"} or "transparency" in image.info:
+    if _is_transparent(image):
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layer).convert("RGB")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from calotype.datasets.image_file import read_deep
+from calotype.datasets.image_file import has_transparency, read_deep
 from calotype.types import Source
 
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "brick", "rocket")
@@ -32,6 +32,8 @@ def one_image(*, path: str | None = None, clean: str | None = None) -> Source:
 def _read(name: str) -> Tensor:
     """(1, C, H, W) float32 in [0, 1]."""
     if name not in EXAMPLES:
+        if has_transparency(Path(name)):
+            print(f"{name}: transparent pixels are laid on white", flush=True)
         return read_deep(Path(name))[None]
     import skimage.data
 

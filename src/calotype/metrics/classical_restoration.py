@@ -31,16 +31,19 @@ def denoised(observed: Tensor, sigma: float | None) -> dict[str, Tensor]:
         sigma = float(np.mean(estimate_sigma(image, channel_axis=axis)))
     if sigma == 0:
         return {}
+    with np.errstate(invalid="ignore", divide="ignore"):  # BayesShrink divides by the energy of a band, 0 in a flat image
+        wavelet = denoise_wavelet(image, sigma=sigma, convert2ycbcr=axis is not None, rescale_sigma=True, channel_axis=axis)
     found = {
         "nlm": denoise_nl_means(image, h=0.6 * sigma, sigma=sigma, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=axis),
         "tv": denoise_tv_chambolle(image, weight=0.9 * sigma, channel_axis=axis),
-        "wavelet": denoise_wavelet(image, sigma=sigma, convert2ycbcr=axis is not None, rescale_sigma=True, channel_axis=axis),
+        "wavelet": wavelet,
     }
     if importlib.util.find_spec("bm3d"):
         import bm3d  # type: ignore[import-untyped]
 
-        found["bm3d"] = (bm3d.bm3d if axis is None else bm3d.bm3d_rgb)(image, sigma)
-    return {name: _to_tensor(result) for name, result in found.items()}
+        with np.errstate(invalid="ignore", divide="ignore"):  # it divides by the range of each colour, 0 where all is grey
+            found["bm3d"] = (bm3d.bm3d if axis is None else bm3d.bm3d_rgb)(image, sigma)
+    return {name: _to_tensor(result) for name, result in found.items() if np.isfinite(result).all()}
 
 
 def filled(observed: Tensor, known: Tensor) -> dict[str, Tensor]:
