@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from calotype.whole_file import whole_file
@@ -80,3 +82,63 @@ def curves(panels: dict[str, dict[str, tuple[list[float], list[float]]]], *, x_l
 def shorten(name: str, most: int = 18) -> str:
     shown = name.replace("_", " ")
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "") -> Figure:
+    """Four in a row, a pixel for a pixel where images are not large."""
+    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
+    scale = min(4.5, max(1.8, width / DPI)) / width
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns * scale * width, rows * (scale * height + 0.45) + (0.3 if title else 0)), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, caption in zip(axes, images, captions, strict=False):
+        axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_title(caption, fontsize=8.5)
+    return figure
+
+
+def rows(images: dict[str, list[Image.Image]], captions: dict[str, list[str]], inches: float = 1.35) -> Figure:
+    """Images in rows, each with its name at the left."""
+    columns = max(map(len, images.values()))
+    figure = Figure(figsize=((columns + 0.1) * inches, len(images) * (inches + 0.22)), layout="constrained")
+    for line, (name, row) in zip(figure.subplots(len(images), columns, squeeze=False), images.items(), strict=True):
+        for i, axis in enumerate(line):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+            if i < len(row):
+                axis.imshow(np.asarray(row[i]), interpolation="nearest")
+                axis.set_title(captions[name][i], fontsize=7, pad=2)
+        line[0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+def progress(folder: Path, unit: str) -> None:
+    """Joins the pictures <step>.png of a folder to one, progress.png beside it."""
+    steps = sorted(folder.glob("*.png"))
+    if steps:
+        images, captions = [Image.open(path).convert("RGB") for path in steps], [f"{unit} {int(path.stem)}" for path in steps]
+        save(strip(images, captions, f"Output after so many {unit}s"), folder.with_name("progress.png"))
+
+
+def save_image(image: Tensor, path: Path) -> None:
+    """(1, C, H, W) in [0, 1], as a PNG of its own size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        to_image(image).save(partial, format="PNG")
+
+
+def to_pixels(image: Tensor, kind: Any) -> Any:
+    """(1, C, H, W) in [0, 1] -> (H, W) or (H, W, 3) of a whole-number kind."""
+    most = np.iinfo(kind).max
+    pixels = np.rint(image[0].float().cpu().nan_to_num().clamp(0, 1).permute(1, 2, 0).double().numpy() * most).astype(kind)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def to_image(image: Tensor) -> Image.Image:
+    return Image.fromarray(to_pixels(image, np.uint8))

@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import tifffile
-import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.metrics.restoration import Restoration, psnr
@@ -34,30 +31,21 @@ class RestorationPictures(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         at = trainer.global_step
         if trainer.is_global_zero and at in self.progress:
-            folder = _folder(trainer) / "progress"
-            folder.mkdir(parents=True, exist_ok=True)
             last: Any = pl_module.last
-            with whole_file(folder / f"{at:05}.png") as partial:
-                _image(last).save(partial, format="PNG")
+            plots.save_image(last, _folder(trainer) / "progress" / f"{at:05}.png")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found: Restoration | None = getattr(pl_module, "restoration", None)
         if not trainer.is_global_zero or found is None:
             return
         folder = _folder(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
         restored = found.outputs["at_stop"]
-        with whole_file(folder / "restored.png") as partial:
-            _image(restored).save(partial, format="PNG")
+        plots.save_image(restored, folder / "restored.png")
         with whole_file(folder / "restored.tif") as partial:
-            tifffile.imwrite(partial, _pixels(restored, np.uint16), photometric="minisblack" if restored.shape[1] == 1 else "rgb")
+            tifffile.imwrite(partial, plots.to_pixels(restored, np.uint16), photometric="minisblack" if restored.shape[1] == 1 else "rgb")
         plots.save(_comparison(found), folder / "comparison.png")
         plots.save(_stopping(found), folder / "stopping.png")
-        steps = sorted((folder / "progress").glob("*.png"))
-        if steps:
-            images = [torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1) for path in steps]
-            captions = [f"iteration {int(path.stem)}" for path in steps]
-            plots.save(_strip(images, captions, "Output after so many iterations"), folder / "progress.png")
+        plots.progress(folder / "progress", "iteration")
 
 
 def _comparison(found: Restoration) -> Figure:
@@ -70,28 +58,7 @@ def _comparison(found: Restoration) -> Figure:
     for name, image in shown.items():
         same_size = len(clean) and image.shape == clean.shape
         captions.append(f"{name}\n{psnr(image, clean):.2f} dB" if same_size and name != "clean" else f"{name}\n")
-    images = [torch.from_numpy(np.array(_image(image))) for image in shown.values()]
-    images = [image[None] if image.ndim == 2 else image.permute(2, 0, 1) for image in images]
-    return _strip(images, captions, "")
-
-
-def _strip(images: Sequence[Tensor], captions: Sequence[str], title: str) -> Figure:
-    """Four in a row, a pixel for a pixel where images are not large."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
-    scale = min(4.5, max(1.8, width / plots.DPI)) / width
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * scale * width, rows * (scale * height + 0.45) + (0.3 if title else 0)), layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, caption in zip(axes, images, captions, strict=False):
-        pixels = image.permute(1, 2, 0).numpy()
-        axis.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axis.set_title(caption, fontsize=8.5)
-    return figure
+    return plots.strip([plots.to_image(image) for image in shown.values()], captions)
 
 
 def _stopping(found: Restoration) -> Figure:
@@ -122,17 +89,6 @@ def _stopping(found: Restoration) -> Figure:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     return figure
-
-
-def _pixels(image: Tensor, kind: Any) -> Any:
-    """(1, C, H, W) in [0, 1] -> (H, W) or (H, W, 3) of a whole-number kind."""
-    most = np.iinfo(kind).max
-    pixels = np.rint(image[0].float().cpu().nan_to_num().clamp(0, 1).permute(1, 2, 0).double().numpy() * most).astype(kind)
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
-
-
-def _image(image: Tensor) -> Image.Image:
-    return Image.fromarray(_pixels(image, np.uint8))
 
 
 def _folder(trainer: Trainer) -> Path:

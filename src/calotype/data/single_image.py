@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from calotype.data.repeated import Repeated
 from calotype.data.tiles import tile_corners
 from calotype.datasets.image_file import read_deep
 from calotype.types import DataSpec, SingleImageBatch, Source, UserError
@@ -91,22 +92,10 @@ class SingleImage(LightningDataModule):
         self.split_manifest = {"sizes": {"train": 1, "val": 0, "test": 1}, "dataset": dataset.name, "hash": digest}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(_Again(self.image, self.iterations_per_epoch), batch_size=None, generator=torch.Generator().manual_seed(0))
+        return Repeated.loader(self.image, self.iterations_per_epoch)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(_Again(self.image, 1), batch_size=None, generator=torch.Generator().manual_seed(0))
-
-
-class _Again(torch.utils.data.Dataset[SingleImageBatch]):
-    def __init__(self, image: SingleImageBatch, times: int) -> None:
-        self.image = image
-        self.times = times
-
-    def __getitem__(self, index: int) -> SingleImageBatch:
-        return self.image
-
-    def __len__(self) -> int:
-        return self.times
+        return Repeated.loader(self.image, 1)
 
 
 def _image(dataset: Source, index: int) -> Tensor:
