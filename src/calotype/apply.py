@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from calotype.datasets.image_file import is_image_file, read_image
 from calotype.gallery import Gallery, NearestTemplates
+from calotype.hardware import precision
 from calotype.metrics.decision import Decision
-from calotype.runner import load
+from calotype.runner import load, load_config
 from calotype.types import DataSpec, UserError
+from calotype.whole_file import whole_file
 
 VERIFIERS = ("siamese", "facenet")
 
@@ -142,6 +145,36 @@ def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -
         yield Match(str(path), kept.names[who] if distance < kept.threshold else None, distance, kept.threshold)
 
 
+def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Iterator[str]:
+    """Repaint image files, of any size, in the style that the run learned, as PNG files of the same names in `out`; their paths.
+
+    Raises:
+        UserError: the run paints no pictures, a file is missing or no image, or two images would have the same name.
+    """
+    cfg, module = _load(run_dir, "stylize", ("fast_style",))
+    _look_for(images)
+    targets = [out / f"{Path(path).stem}.png" for path in images]
+    doubles = sorted({path.name for path in targets if targets.count(path) > 1})
+    if doubles:
+        raise UserError(f"{doubles[0]}: two images would be written to it; rename one")
+    own = {Path(path).resolve() for path in images}
+    for target in targets:
+        if target.resolve() in own:
+            raise UserError(f"{target}: the result would take the image's own place; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    layout = getattr(torch, str(getattr(cfg.hardware.memory_format, "name", cfg.hardware.memory_format)))
+    module = module.to(memory_format=layout)
+    half = "bf16" in precision(cfg.hardware.precision, "cpu")
+    for path, target in zip(images, targets, strict=True):
+        pixels = read_image(Path(path), 3)[None].float() / 255
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            painted = module(pixels)
+        with whole_file(target) as partial:
+            eight_bit = (painted[0].float() * 255).round().to(torch.uint8)
+            Image.fromarray(eight_bit.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+        yield str(target)
+
+
 def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
     """A folder for each person: names and their image files, in order.
 
@@ -220,10 +253,10 @@ def _save(verifier: Verifier, kept: Gallery, path: Path) -> str:
 
 
 def _load(run_dir: str | Path, command: str, tasks: Sequence[str]) -> tuple[DictConfig, Any]:
-    cfg, module = load(run_dir)
-    task = cfg.task._target_.split(".")[-2]
+    task = load_config(Path(run_dir)).task._target_.split(".")[-2]
     if task not in tasks:
         raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
+    cfg, module = load(run_dir)
     if len(module.spec.image_shape) != 3:
         raise UserError(f"{run_dir}: it was trained on points, not on images")
     return cfg, module

@@ -50,6 +50,8 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         plain = to_plain(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(tell(error)) from None
+    if isinstance(plain["data"], dict) and "dataset" in plain["data"] and plain["data"]["dataset"] is None:
+        raise ConfigError("dataset: must be given, as dataset=VALUE")
     if not 0 <= plain["seed"] < 2**32:
         raise ConfigError(f"seed={plain['seed']}: a whole number from 0 to {2**32 - 1}")
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):

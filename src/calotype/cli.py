@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-apply RUN classify|verify|enroll|identify|gallery ...`"""
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize ...`"""
     parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -67,6 +67,9 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
     verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
     verify.add_argument("images", nargs=2, metavar="IMAGE")
+    stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
+    stylize.add_argument("images", nargs="+", metavar="IMAGE")
+    stylize.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the repainted images")
     enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
     enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
     identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
@@ -104,6 +107,8 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
             f"{'same' if found.same else 'different'}\tdistance {found.distance:.4f}\tthreshold {found.threshold:.4f}\t"
             f"probability {found.probability:.4f}" + (f"\t({found.note})" if found.note else "")
         )
+    elif options.command == "stylize":
+        yield from apply.stylize(options.run, options.images, options.out)
     elif options.command == "enroll":
         yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
     elif options.command == "identify":

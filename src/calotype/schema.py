@@ -76,7 +76,7 @@ class RootConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     task: Any = MISSING
-    dataset: Any = MISSING
+    dataset: Any = None
     data: Any = MISSING
     model: Any = None
     loss: Any = None

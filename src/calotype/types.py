@@ -16,6 +16,8 @@ ImageShape = tuple[int, int, int]  # channels, height, width
 Logits: TypeAlias = "Tensor"  # (N, K) unnormalised log-probabilities
 Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
 Image: TypeAlias = "Tensor"  # (1, C, H, W) in [0, 1], of the model's `latent`
+Features: TypeAlias = "dict[str, Tensor]"  # name of a layer -> (N, C, h, w); the model is given images and the names
+Stylized: TypeAlias = "Tensor"  # (N, 3, H, W) in [0, 1], of images of the same size
 
 
 class UserError(ValueError):
@@ -99,6 +101,16 @@ class SingleImageBatch(NamedTuple):
     known: Tensor  # (1, 1, h, w) float32: 1 where a pixel was observed, 0 in a hole
     clean: Tensor  # (1, C, H, W) float32 in [0, 1]; (0, C, H, W) where it is not known
     corners: Tensor  # (T, 2) int64, top and left of each tile in the clean image
+
+
+class ContentStyleBatch(NamedTuple):
+    """A picture to be repainted, and S pictures whose style it is to take."""
+
+    content: Tensor  # (N, 3, H, W) float32 in [0, 1]
+    styles: tuple[Tensor, ...]  # S of (1, 3, h, w), each of its own size
+    weights: Tensor  # (S,) of the styles, sum 1
+    content_masks: tuple[Tensor, ...] = ()  # S of (1, 1, H, W) in [0, 1]: where the result takes a style; none: everywhere
+    style_masks: tuple[Tensor, ...] = ()  # S of (1, 1, h, w): what of a style counts
 
 
 class Needs(NamedTuple):

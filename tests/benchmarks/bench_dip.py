@@ -115,9 +115,8 @@ def race(image: str, iterations: int) -> None:
     if reached is None:
         print("dip/denoise was never as good")
     else:
-        print(
-            f"dip/denoise: as good after {reached + 1} iterations, {seconds[reached]:.0f} s, {seconds[reached] / times[best]:.3f} of the time"
-        )
+        took = seconds[reached]
+        print(f"dip/denoise: as good after {reached + 1} iterations, {took:.0f} s, {took / times[best]:.3f} of the time")
 
 
 if __name__ == "__main__":

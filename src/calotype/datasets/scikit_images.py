@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from calotype.datasets.image_file import is_image_file
 from calotype.types import Source, UserError
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -22,6 +25,24 @@ def photos(*, patch: int = 64, stride: int = 64) -> Source:
 def textures(*, patch: int = 64, stride: int = 64) -> Source:
     """Grey patches of brick, grass and gravel (512x512); the label is the texture. `patch` and `stride` as in `photos`."""
     return _patches("textures", TEXTURES, patch, stride)
+
+
+def whole_photos(*, folder: str | None = None) -> Source:
+    """The same four photographs whole, each of its own size, without labels; and the images of a folder, where one is given.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    import skimage.data
+
+    home = Path(skimage.data.__file__).parent
+    files = [next(home.glob(f"{name}.*g")) for name in PHOTOS]
+    if folder is not None:
+        more = sorted(path for path in Path(folder).expanduser().glob("*") if is_image_file(path))
+        if not more:
+            raise UserError(f"dataset.folder={folder}: no images in it")
+        files += more
+    return Source(name="whole_photos", items=files, channels=3)
 
 
 def _patches(name: str, pictures: tuple[str, ...], patch: int, stride: int) -> Source:
