@@ -25,6 +25,10 @@ SHOWN = {
         "baseline/bm3d_psnr", "baseline/hole_telea_psnr", "baseline/hole_navier_stokes_psnr", "baseline/hole_biharmonic_psnr",
         "baseline/bicubic_psnr", "iterations_at_stop", "iterations", "seconds_per_iteration",
     ),
+    "style_transfer": (
+        "patch_distance", "content_image/patch_distance", "heldout/style_distance", "content_image/heldout/style_distance", "ssim_content",
+        "style_image/ssim_content", "style_loss", "content_loss", "steps", "seconds_per_step",
+    ),
 }  # fmt: skip
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
 

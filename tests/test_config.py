@@ -50,7 +50,15 @@ TASKS = {
         "style/transform_net": ["fast_style"],
         **{
             f"dip/{key}": ["dip"]
-            for key in ["hourglass", "hourglass_no_skips", "hourglass_coordinates", "hourglass_narrow", "hourglass_light", "unet", "deep_decoder"]
+            for key in [
+                "hourglass",
+                "hourglass_no_skips",
+                "hourglass_coordinates",
+                "hourglass_narrow",
+                "hourglass_light",
+                "unet",
+                "deep_decoder",
+            ]
         },
         **{
             key: ["classification"]

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import calotype
@@ -80,9 +81,35 @@ def faces_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def style_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("style") / "run"
+    few = [
+        "model.width=4",
+        "model.blocks=1",
+        "model@task.features=style/random_vgg",
+        "data.size=32",
+        "data.style_size=48",
+        "data.test_size=32",
+    ]
+    calotype.run(["task=fast_style", *few, "debug=fast", "hardware=cpu", "logger=none", f"hydra.run.dir={folder}"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from torchvision.models import vgg16
+
+    path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
+    torch.save({f"features.{k}": v.half() for k, v in vgg16(weights=None).features.state_dict().items()}, path)
+    return path
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_readme_commands_run(command: str, readme_run: Path, faces_run: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/, photo.jpg and mask.png stand for what a user has."""
+def test_readme_commands_run(
+    command: str, readme_run: Path, faces_run: Path, style_run: Path, vgg16_file: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/, photo.jpg and so on stand for what a user has."""
     if command.startswith(("make ", "git ", "cd ", "pip ", "export ", "tensorboard ", "source ")):
         program = shlex.split(command)
         if program[0] == "make":
@@ -99,7 +126,8 @@ def test_readme_commands_run(command: str, readme_run: Path, faces_run: Path, im
     if REAL_DATA:
         monkeypatch.setenv("CALOTYPE_DATA", str(Path(REAL_DATA).resolve()))
     program, *arguments = [part.replace("RUN", str(readme_run)) if part.endswith("RUN") else part for part in shlex.split(command)]
-    arguments = [str(faces_run) if part == "FACES" else part for part in arguments]
+    (Path.cwd() / "vgg16.pth").symlink_to(vgg16_file)
+    arguments = [{"FACES": str(faces_run), "STYLE": str(style_run)}.get(part, part) for part in arguments]
     if program == "calotype-apply":
         if "--gallery" in arguments and "enroll" not in arguments:  # what the line above made
             apply_main([str(faces_run), "enroll", "people", "--gallery", "people.gallery"])

@@ -27,6 +27,7 @@ TOUR = (
         ["experiment=siamese/digit_pairs"],
     ),
     ("a noisy photograph restored by a network that saw nothing else", "psnr_at_stop", ["experiment=dip/small"]),
+    ("the same photograph in the style of stained tissue", "patch_distance", ["experiment=style_transfer/small"]),
     (
         "drawn people never seen, told apart by one image each: which of 20?",
         "test/one_shot_accuracy",

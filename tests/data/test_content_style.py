@@ -85,8 +85,12 @@ def test_batches_are_crops_of_all_images_but_the_tests() -> None:
     assert data.split_manifest["sizes"] == {"train": 3, "val": 0, "test": 1}
     assert data.split_manifest["test"] == ["rocket.jpg"]
     assert max(data.test.content.shape) == 64
-    again = list(ContentBatches(dataset=whole_photos(), size=40, batch_size=3, steps_per_epoch=4, style_size=48).train_dataloader())
-    assert len(again) == 4
+    loader = data.train_dataloader()
+    seen = [torch.cat(list(loader.sampler)).tolist()]
+    loader.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    seen.append(torch.cat(list(loader.sampler)).tolist())
+    assert all(sorted(numbers) == sorted([0, 1, 2] * 4) for numbers in seen)
+    assert seen[0] != seen[1]
 
 
 def test_crops_are_of_the_seed() -> None:

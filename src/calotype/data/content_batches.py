@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from calotype.data.content_style import SMALLEST, colour, content_image, read_styles
 from calotype.data.repeated import Repeated
+from calotype.data.sampler import EpochSampler
 from calotype.types import ContentStyleBatch, DataSpec, Source, UserError
 
 
@@ -80,20 +81,22 @@ class ContentBatches(LightningDataModule):
         self.split_manifest = {"sizes": sizes, "dataset": dataset.name, **manifest, "hash": digest}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.utils.data.RandomSampler(
-            self.images, replacement=True, num_samples=self.batch_size * self.steps_per_epoch, generator=generator
-        )
-        return DataLoader(self.images, self.batch_size, sampler=drawn, collate_fn=self._batch, generator=generator)
+        count = self.batch_size * self.steps_per_epoch
+        numbers = torch.arange(len(self.images)).repeat(-(-count // len(self.images)))[:count]
+        drawn = EpochSampler(numbers, batch_size=self.batch_size, train=True, seed=self.seed)
+        generator = torch.Generator().manual_seed(0)  # its own: none is drawn from the crops'
+        return DataLoader(self.images, batch_size=None, sampler=drawn, collate_fn=self._batch, generator=generator)
 
     def test_dataloader(self) -> DataLoader[Any]:
         return Repeated.loader(self.test, 1)
 
-    def _batch(self, crops: Sequence[Tensor]) -> ContentStyleBatch:
-        return ContentStyleBatch(torch.stack(list(crops)), self.styles, self.weights)
+    def _batch(self, crops: Any) -> ContentStyleBatch:
+        return ContentStyleBatch(crops, self.styles, self.weights)
 
 
 class _Images(Dataset[Tensor]):
+    """Asked for several numbers, a crop of each image, (N, 3, size, size)."""
+
     def __init__(self, dataset: Source, indices: Sequence[int], size: int, zoom: float) -> None:
         self.dataset = dataset
         self.indices = indices
@@ -103,7 +106,10 @@ class _Images(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, numbers: Tensor) -> Tensor:
+        return torch.stack([self._crop(int(number)) for number in numbers])
+
+    def _crop(self, index: int) -> Tensor:
         image = content_image(self.dataset, self.indices[index]).expand(-1, 3, -1, -1)
         scale = self.size * (1 + (self.zoom - 1) * torch.rand(()).item()) / min(image.shape[-2:])
         sides = [max(self.size, round(side * scale)) for side in image.shape[-2:]]
