@@ -15,6 +15,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.datasets.image_file import read_image
+from calotype.losses.style import Gram
 from calotype.metrics.style import Stylization, luma, luma_ssim, patch_distance
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
@@ -88,7 +89,6 @@ class StyleTransfer(LightningModule):
         self.start = start
         self.average_weight = average
         self.colours = colours
-        self.alarms: list[str] = []
         self.step = 0  # of all scales
         self.seconds = 0.0
         # (3, H, W): of four dimensions it would be laid out as convolutions' weights are, which L-BFGS cannot take.
@@ -199,8 +199,8 @@ class StyleTransfer(LightningModule):
         return self.trainer.optimizers[0]
 
     def _figures(self, batch: ContentStyleBatch, result: Tensor) -> dict[str, float]:
-        """Losses of the result in single precision, by layer; the held-out style distance where there is a judge; and the same of the
-        content image and the style image themselves, the ends of the scale."""
+        """Losses of the result in single precision, by layer, before the content's colours are put back; the mean Gram distance over the
+        judge's layers; and the same of the content image and the style image themselves, the ends of the scale."""
         targets = self.objective.targets(batch)
         losses = self.objective.losses(result, targets)
         figures = {f"{name}_loss" if "/" not in name else name.replace("/", "_loss/"): value.item() for name, value in losses.items()}
@@ -217,7 +217,7 @@ class StyleTransfer(LightningModule):
         figures["seconds_per_step"] = self.seconds / max(1, self.step)
         if self.judge is not None:
             own: Any = self.judge
-            judge = StyleObjective(self.judge, self.objective.distance, content_layers={}, style_layers=own.style_layers)
+            judge = StyleObjective(self.judge, Gram(), content_layers={}, style_layers=own.style_layers)
             seen = judge.targets(batch)
             for prefix, image in (("", result), ("content_image/", batch.content)):
                 figures[f"{prefix}heldout/style_distance"] = judge.losses(image, seen)["style"].item() / len(judge.style_layers)
@@ -230,9 +230,8 @@ def _scaled(batch: ContentStyleBatch, scale: float) -> ContentStyleBatch:
 
     def smaller(image: Tensor) -> Tensor:
         size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-        return F.interpolate(image, size, mode="bicubic" if image.shape[1] == 3 else "bilinear", antialias=True, align_corners=False).clamp(
-            0, 1
-        )
+        mode = "bicubic" if image.shape[1] == 3 else "bilinear"  # of pictures, and of masks
+        return F.interpolate(image, size, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
 
     styles, inside, parts = (tuple(map(smaller, images)) for images in (batch.styles, batch.content_masks, batch.style_masks))
     return batch._replace(content=smaller(batch.content), styles=styles, content_masks=inside, style_masks=parts)
