@@ -23,7 +23,7 @@ class VarianceStop(nn.Module):
         patience: iterations without a new least variance.
     """
 
-    def __init__(self, image_shape: ImageShape, *, weight: float = 0.005, start: int = 400, patience: int = 300) -> None:
+    def __init__(self, image_shape: ImageShape, *, weight: float = 0.007, start: int = 400, patience: int = 300) -> None:
         super().__init__()
         if not 0 < weight < 1 or start < 0 or patience < 1:
             raise UserError(f"task.stop: weight={weight} (0 to 1), start={start} (0 and more), patience={patience} (1 and more)")
