@@ -30,6 +30,7 @@ SHOWN = {
         "style_image/ssim_content", "style_loss", "content_loss", "steps", "seconds_per_step",
     ),
 }  # fmt: skip
+NAME = str.maketrans({"/": ".", "=": "-", "'": None})  # of a file, from an override
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
 
 
@@ -40,7 +41,7 @@ def record(run: Path) -> Path:
         raise SystemExit(f"{run}: {told['status']}, not finished")
     overrides = told["overrides"]
     label = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), told["task"] + "/default")
-    rest = (o.replace("${paths.data_dir}/", "").replace("/", ".").replace("=", "-") for o in overrides if not o.startswith("experiment="))
+    rest = (o.replace("${paths.data_dir}/", "").translate(NAME) for o in overrides if not o.startswith("experiment="))
     extra = "".join(f"__{o}" for o in rest)
     evidence = {
         "command": " ".join(["calotype", *overrides]),
