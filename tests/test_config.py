@@ -88,7 +88,7 @@ TASKS = {
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},
     },
     "task/head": {key: ["siamese"] for key in ["weighted_l1", "chi_square", "concatenation", "squared_l2"]},
-    "task/stop": {key: ["dip"] for key in ["variance", "fixed"]},
+    "task/stop": {key: ["dip"] for key in ["variance", "held_out", "fixed"]},
     "data/operator": {key: ["dip"] for key in ["identity", "downsample", "blur", "jpeg"]},
     "data/mask": {key: ["dip"] for key in ["file", "text", "rectangle", "random"]},
 }

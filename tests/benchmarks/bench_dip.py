@@ -31,6 +31,7 @@ from torch import nn
 import calotype
 from calotype.datasets.image_file import read_image
 from calotype.models.hourglass import Hourglass
+from calotype.tasks.dip import CURVES
 
 ROUNDS = 3
 
@@ -112,7 +113,7 @@ def race(run: Path) -> None:
     figures = json.loads((run / "metrics.json").read_text())
     wall = json.loads((run / "run.json").read_text())["wall_seconds"]
     stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    ours = stored["progress"]["curves"][0, :, 3]
+    ours = stored["progress"]["curves"][0, :, CURVES.index("psnr_average")]
     photo = read_image(Path(config["dataset"]["clean"])).permute(1, 2, 0).numpy()
     times, theirs = plain(photo, shrink=config["data"]["shrink"])
     best = max(theirs)

@@ -83,6 +83,23 @@ def test_variance_stops_early_and_keeps_what_it_chose(run) -> None:  # type: ign
         run(*options, "task.iterations=30")
 
 
+def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Whatever stands in them, the fit is the same; and the rule stops by them."""
+    options = ["task/stop=held_out", "task.stop.start=5", "task.stop.patience=5", "task.iterations=20"]
+    held = run(*options, "task.stop.patience=15").module.stop.held[0, 0].bool().numpy()
+    pixels = np.array(Image.open(tmp_path / "clean.png"))
+    pixels[held] = 255 - pixels[held]
+    Image.fromarray(pixels).save(tmp_path / "other.png")
+    one, other = (run(*options, "task.stop.patience=15", f"dataset.path={tmp_path}/{name}.png") for name in ("clean", "other"))
+    curves = [result.module.progress["curves"][0] for result in (one, other)]
+    assert torch.equal(curves[0][:, 0], curves[1][:, 0])  # the loss
+    assert not torch.equal(curves[0][:, 2], curves[1][:, 2])  # the error over them
+    stopped = run(*options, "task.iterations=400", "data.sigma=80", "optimizer.lr=0.05", "task.average=0.5")
+    assert stopped.metrics["iterations"] < 400
+    errors = stopped.module.progress["curves"][0, :, 2]
+    assert stopped.metrics["iterations_at_stop"] == 6 + errors[5:].nan_to_num(9).argmin().item()
+
+
 def test_runs_start_anew_and_are_averaged(run) -> None:  # type: ignore[no-untyped-def]
     one, two = run("data.sigma=25"), run("data.sigma=25", "task.runs=2")
     curves = two.module.progress["curves"][..., 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from calotype.tasks.stopping import FixedStop, VarianceStop
+from calotype.tasks.stopping import FixedStop, HeldOutStop, VarianceStop
 from calotype.types import UserError
 
 
@@ -48,7 +48,7 @@ def test_does_not_look_before_the_start() -> None:
         rule.update(torch.zeros(1, 3, 8, 8) if n < 20 else settle_and_move(n))
         if n <= 30:
             assert not rule.done
-    assert rule.least > 0
+    assert rule.least.least > 0
 
 
 def test_forgets() -> None:
@@ -61,10 +61,29 @@ def test_forgets() -> None:
     assert torch.equal(rule.variance, fresh.variance)
 
 
+def test_held_out_keeps_the_least_error() -> None:
+    rule = HeldOutStop((3, 40, 50), share=0.1, start=5, patience=20)
+    assert 150 < rule.held.sum() < 250
+    errors = [1 / (n + 1) if n < 30 else 0.02 + n for n in range(60)]
+    kept = [n for n, error in enumerate(errors) if not rule.done and rule.update(torch.zeros(()), torch.tensor(error))]
+    assert kept[-1] == 29
+    assert rule.done
+    before = rule.held.clone()
+    rule.forget()
+    assert not rule.done
+    assert not torch.equal(rule.held, before)  # another fit holds out other pixels
+
+
 def test_fixed_keeps_the_last() -> None:
     rule = FixedStop((3, 8, 8))
     assert all(bool(rule.update(settle_and_move(n))) for n in range(5))
     assert not rule.done
+
+
+@pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.0}, {"patience": 0}])
+def test_held_out_options_beyond_reason(options: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"task\.stop"):
+        HeldOutStop((3, 8, 8), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"weight": 0.0}, {"weight": 1.0}, {"start": -1}, {"patience": 0}])

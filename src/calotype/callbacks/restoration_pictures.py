@@ -62,12 +62,13 @@ def _comparison(found: Restoration) -> Figure:
 
 
 def _stopping(found: Restoration) -> Figure:
-    """PSNR and variance over the iterations of the first tile and run, with the output that was kept marked."""
+    """PSNR, and what the rule that stopped went by, over the iterations of the first tile and run, with the output that was kept marked."""
     curves = {name: values[0].numpy() for name, values in found.curves.items()}
     known = ~np.isnan(curves["loss"])
     x = np.arange(1, known.sum() + 1)
     has_psnr = not np.isnan(curves["psnr"]).all()
-    panels = ["psnr" if has_psnr else "loss", "loss" if np.isnan(curves["variance"]).all() and has_psnr else "variance"]
+    rules = [name for name in ("variance", "held_out") if not np.isnan(curves[name]).all()]
+    panels = ["psnr" if has_psnr else "loss", rules[0] if rules else "loss"]
     figure = Figure(figsize=(10.4, 3.8), layout="constrained")
     for axis, panel in zip(figure.subplots(1, 2), panels, strict=True):
         names = {"psnr": ("psnr", "psnr_average")}.get(panel, (panel,))
@@ -85,7 +86,10 @@ def _stopping(found: Restoration) -> Figure:
         if len(found.kept_at):
             axis.axvline(int(found.kept_at[0]), color="#b42318", linewidth=1, label=f"kept: iteration {int(found.kept_at[0])}")
         axis.set_xlabel("iteration")
-        axis.set_title({"psnr": "PSNR, dB", "variance": "variance of the outputs", "loss": "loss"}[panel], fontsize=10)
+        axis.set_title(
+            {"psnr": "PSNR, dB", "variance": "variance of the outputs", "held_out": "error over held-out pixels", "loss": "loss"}[panel],
+            fontsize=10,
+        )
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     return figure

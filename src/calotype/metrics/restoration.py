@@ -20,7 +20,7 @@ class Restoration:
         batch: what was observed, and the clean image where it is known.
         outputs: at_stop, ema (the running average at the end), last; each (1, C, H, W).
         yardsticks: of methods without a network, each (1, C, H, W).
-        curves: loss, variance, psnr and so on, each (jobs, iterations); NaN where not known.
+        curves: loss, variance, held_out, psnr and so on, each (jobs, iterations); NaN where not known.
         kept_at: (jobs,), iterations at the output that was kept.
         figures: see `restoration`.
     """

@@ -21,7 +21,7 @@ from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, Needs, SingleImageBatch, UserError
 
 OUTPUTS = ("kept", "average", "last")  # what is merged over tiles and runs, in this order
-CURVES = ("loss", "variance", "psnr", "psnr_average", "hole_psnr_average")  # of every iteration
+CURVES = ("loss", "variance", "held_out", "psnr", "psnr_average", "hole_psnr_average")  # of every iteration
 
 
 class DeepImagePrior(LightningModule):
@@ -43,7 +43,8 @@ class DeepImagePrior(LightningModule):
         average: weight of the past in the running average of outputs, 0 (none) to below 1; what is kept is the average.
         runs: how many results are averaged.
 
-    Logged: train/loss, train/variance, train/psnr and train/psnr_average (of the running average) where the clean image is known.
+    Logged: train/loss, train/variance or train/held_out; train/psnr and train/psnr_average (of the running average) where the clean
+    image is known.
     Figures: see `metrics.restoration.restoration`.
     """
 
@@ -126,6 +127,8 @@ class DeepImagePrior(LightningModule):
 
     def training_step(self, batch: SingleImageBatch, batch_idx: int) -> Tensor:
         tile = self._tile(batch)
+        held = self._held(tile)
+        known = tile.known if held is None else tile.known - held
         estimated = hasattr(self.loss, "penalty")
         latent: Tensor = self.model.latent  # type: ignore[assignment]
         if getattr(self.model, "latent_kind", None) == "observed":
@@ -135,7 +138,7 @@ class DeepImagePrior(LightningModule):
             latent = latent + self.jitter * torch.randn(latent.shape, device=latent.device)
         output = self.model(latent)
         with torch.autocast(self.device.type, enabled=False):
-            loss = self.loss(self.operator(output.float()), tile.observed, tile.known)
+            loss = self.loss(self.operator(output.float()), tile.observed, known)
         if estimated:
             loss = loss + self.loss.penalty(lambda image: self.model(self._padded(image)), tile.observed, output)  # type: ignore[operator]
         with torch.no_grad():
@@ -183,12 +186,16 @@ class DeepImagePrior(LightningModule):
         at = self.progress["iteration"]
         self.last.copy_(output)
         self.average.copy_(output) if at == 0 else self.average.lerp_(output, 1 - self.average_weight)
-        keep = self.stop.update(output)
+        held, held_out = self._held(tile), None
+        if held is not None:
+            squared = (self.operator(self.average) - tile.observed).square() * held
+            held_out = squared.sum() / (held.sum() * squared.shape[1])
+        keep = self.stop.update(output, held_out)
         self.kept.copy_(torch.where(keep, self.average, self.kept))
         job = self.progress["job"]
         kept_at = self.progress["kept_at"]
         kept_at[job] = torch.where(keep, at + 1, kept_at[job])
-        row = [loss, self.stop.variance]
+        row = [loss, self.stop.variance, loss.new_tensor(torch.nan) if held_out is None else held_out]
         if len(tile.clean):
             holes = 1 - tile.known if self._fills else None
             last, average = (self._with_known(image, tile) for image in (self.last, self.average))
@@ -250,6 +257,11 @@ class DeepImagePrior(LightningModule):
         small = (..., slice(top // factor, (top + height) // factor), slice(left // factor, (left + width) // factor))
         clean = batch.clean[..., top : top + height, left : left + width]
         return SingleImageBatch(batch.observed[small], batch.known[small], clean, batch.corners)
+
+    def _held(self, tile: SingleImageBatch) -> Tensor | None:
+        """What the rule that stops holds out of the observed pixels, (1, 1, h, w) of 0 and 1."""
+        held: Tensor | None = self.stop.held
+        return None if held is None else held[..., : tile.known.shape[2], : tile.known.shape[3]] * tile.known
 
     def _with_known(self, image: Tensor, batch: SingleImageBatch) -> Tensor:
         """Pixels that were observed without noise are what they are."""

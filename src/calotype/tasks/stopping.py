@@ -8,6 +8,45 @@ from torch import Tensor, nn
 from calotype.types import ImageShape, UserError
 
 
+class Least(nn.Module):
+    """Follows a number that falls and then rises, on its device.
+
+    Args:
+        start: values before which it does not look, since they are small before anything was learned.
+        patience: values without a new least one, after which it is done.
+    """
+
+    def __init__(self, *, start: int, patience: int) -> None:
+        super().__init__()
+        if start < 0 or patience < 1:
+            raise UserError(f"task.stop: start={start} (0 and more), patience={patience} (1 and more)")
+        self.start = start
+        self.patience = patience
+        self.least: Tensor
+        self.since: Tensor
+        self.seen: Tensor
+        self.register_buffer("least", torch.tensor(torch.inf))
+        self.register_buffer("since", torch.tensor(0))
+        self.register_buffer("seen", torch.tensor(0))
+
+    def forget(self) -> None:
+        self.since.zero_()
+        self.seen.zero_()
+        self.least.fill_(torch.inf)
+
+    def update(self, value: Tensor) -> Tensor:
+        """Whether it is the least so far, or before the start: a bool tensor, so that no device has to wait."""
+        self.seen += 1
+        better = (value < self.least) & (self.seen > self.start)
+        self.least.copy_(torch.where(better, value, self.least))
+        self.since.copy_(torch.where(better, 0, self.since + 1))
+        return better | (self.seen <= self.start)
+
+    @property
+    def done(self) -> bool:
+        return bool((self.seen > self.start) & (self.since >= self.patience))
+
+
 class VarianceStop(nn.Module):
     """Keep the output where the running variance of the outputs is least, and stop when it was not undercut for a while.
 
@@ -19,59 +58,93 @@ class VarianceStop(nn.Module):
     Args:
         image_shape: of the outputs.
         weight: a, 0 to 1.
-        start: iterations before which the variance is not looked at, since it is small before anything was learned.
-        patience: iterations without a new least variance.
+        start, patience: in iterations, see `Least`.
     """
+
+    held = None
 
     def __init__(self, image_shape: ImageShape, *, weight: float = 0.007, start: int = 400, patience: int = 300) -> None:
         super().__init__()
-        if not 0 < weight < 1 or start < 0 or patience < 1:
-            raise UserError(f"task.stop: weight={weight} (0 to 1), start={start} (0 and more), patience={patience} (1 and more)")
+        if not 0 < weight < 1:
+            raise UserError(f"task.stop: weight={weight} (0 to 1)")
         self.weight = weight
-        self.start = start
-        self.patience = patience
+        self.least = Least(start=start, patience=patience)
         self.mean: Tensor
         self.variance: Tensor
-        self.least: Tensor
-        self.since: Tensor
-        self.seen: Tensor
         self.register_buffer("mean", torch.zeros(1, *image_shape))
         self.register_buffer("variance", torch.zeros(()))
-        self.register_buffer("least", torch.tensor(torch.inf))
-        self.register_buffer("since", torch.tensor(0))
-        self.register_buffer("seen", torch.tensor(0))
 
     @property
     def window(self) -> int:
         """Iterations that the rule needs at least."""
-        return self.start + self.patience
+        return self.least.start + self.least.patience
 
     def forget(self) -> None:
-        for value in (self.mean, self.variance, self.since, self.seen):
-            value.zero_()
-        self.least.fill_(torch.inf)
+        self.mean.zero_()
+        self.variance.zero_()
+        self.least.forget()
 
-    def update(self, output: Tensor) -> Tensor:
-        """Whether this output (1, C, H, W) is to be kept in place of earlier ones: a bool tensor, so that no device has to wait."""
-        if self.seen == 0:
+    def update(self, output: Tensor, held_out_error: Tensor | None = None) -> Tensor:
+        """Whether this output (1, C, H, W) is to be kept in place of earlier ones: a bool tensor."""
+        if self.least.seen == 0:
             self.mean.copy_(output)
         moved = output - self.mean
         self.variance.copy_((1 - self.weight) * (self.variance + self.weight * moved.square().mean()))
         self.mean.add_(moved, alpha=self.weight)
-        self.seen += 1
-        better = (self.variance < self.least) & (self.seen > self.start)
-        self.least.copy_(torch.where(better, self.variance, self.least))
-        self.since.copy_(torch.where(better, 0, self.since + 1))
-        return better | (self.seen <= self.start)
+        return self.least.update(self.variance)
 
     @property
     def done(self) -> bool:
-        return bool((self.seen > self.start) & (self.since >= self.patience))
+        return self.least.done
+
+
+class HeldOutStop(nn.Module):
+    """Keep the running average that is nearest to pixels which the fit never saw, and stop when it came no nearer for a while.
+
+    A share of the observed pixels is held out of the loss. Noise there is independent of all that was fitted, so that the squared error
+    against them is, but for a constant, the one against the clean image. Drawn anew for every fit.
+
+    Args:
+        image_shape: of the outputs.
+        share: of the pixels that is held out, 0 to 1.
+        start, patience: in iterations, see `Least`.
+    """
+
+    def __init__(self, image_shape: ImageShape, *, share: float = 0.05, start: int = 400, patience: int = 200) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise UserError(f"task.stop: share={share} (0 to 1)")
+        self.share = share
+        self.least = Least(start=start, patience=patience)
+        self.held: Tensor
+        self.variance: Tensor
+        self.register_buffer("held", torch.zeros(1, 1, *image_shape[1:]))
+        self.register_buffer("variance", torch.tensor(torch.nan), persistent=False)
+        self.forget()
+
+    @property
+    def window(self) -> int:
+        """Iterations that the rule needs at least."""
+        return self.least.start + self.least.patience
+
+    def forget(self) -> None:
+        self.held.copy_(torch.rand(self.held.shape) < self.share)
+        self.least.forget()
+
+    def update(self, output: Tensor, held_out_error: Tensor | None = None) -> Tensor:
+        """Whether the running average with this mean squared error over `held` is to be kept in place of earlier ones: a bool tensor."""
+        assert held_out_error is not None
+        return self.least.update(held_out_error)
+
+    @property
+    def done(self) -> bool:
+        return self.least.done
 
 
 class FixedStop(nn.Module):
     """Keep the last output: the run ends after `task.iterations`."""
 
+    held = None
     window = 1
     done = False
 
@@ -83,5 +156,5 @@ class FixedStop(nn.Module):
     def forget(self) -> None:
         pass
 
-    def update(self, output: Tensor) -> Tensor:
+    def update(self, output: Tensor, held_out_error: Tensor | None = None) -> Tensor:
         return torch.ones((), dtype=torch.bool, device=output.device)
