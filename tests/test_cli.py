@@ -124,6 +124,11 @@ def test_images_of_unlike_modes_are_read(image_root: Path, capsys: pytest.Captur
     assert "test/accuracy" in capsys.readouterr().out
 
 
+def test_overrides_are_kept_as_they_were_typed(tmp_path: Path) -> None:
+    main([*FAST, "data.split_seed='${seed}'", f"hydra.run.dir={tmp_path}/run"])
+    assert "data.split_seed='${seed}'" in json.loads((tmp_path / "run/run.json").read_text())["overrides"]
+
+
 def test_sweep_runs_every_job(capsys: pytest.CaptureFixture[str]) -> None:
     main(["-m", "seed=0,1", *FAST])
     (sweep,) = Path("outputs/classification/default").iterdir()

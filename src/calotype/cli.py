@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -155,7 +155,9 @@ def _application(cfg: DictConfig) -> None:
             check_root(cfg)  # before torch is imported
             from calotype import runner
 
-            _report(runner.launch(cfg, run_dir, overrides=list(hydra_config.overrides.task)))
+            # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
+            given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given)))
     except UserError as error:
         if not single:
             raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end
