@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from calotype.data.content_style import SMALLEST, colour, content_image, read_styles
+from calotype.data.content_style import SMALLEST, colour, read_styles
 from calotype.data.repeated import Repeated
 from calotype.data.sampler import EpochSampler
+from calotype.data.single_image import image_at
 from calotype.types import ContentStyleBatch, DataSpec, Source, UserError
 
 
@@ -65,7 +66,7 @@ class ContentBatches(LightningDataModule):
         self.weights = weights / weights.sum()
         kept = test_index % len(dataset)
         self.images = _Images(dataset, [i for i in range(len(dataset)) if i != kept], size, zoom)
-        test = content_image(dataset, kept)
+        test = image_at(dataset, kept)
         scale = test_size / max(test.shape[-2:])
         sides = [max(SMALLEST, round(side * scale)) for side in test.shape[-2:]]
         test = F.interpolate(colour(test, dataset.item_name(kept)), sides, mode="bicubic", antialias=True).clamp(0, 1)
@@ -110,7 +111,7 @@ class _Images(Dataset[Tensor]):
         return torch.stack([self._crop(int(number)) for number in numbers])
 
     def _crop(self, index: int) -> Tensor:
-        image = content_image(self.dataset, self.indices[index]).expand(-1, 3, -1, -1)
+        image = image_at(self.dataset, self.indices[index]).expand(-1, 3, -1, -1)
         scale = self.size * (1 + (self.zoom - 1) * torch.rand(()).item()) / min(image.shape[-2:])
         sides = [max(self.size, round(side * scale)) for side in image.shape[-2:]]
         image = F.interpolate(image, sides, mode="bilinear", antialias=True, align_corners=False)[0]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from calotype.data.repeated import Repeated
+from calotype.data.single_image import image_at
 from calotype.datasets.image_file import has_transparency, read_deep, read_image
 from calotype.types import ContentStyleBatch, DataSpec, Source, UserError
 
@@ -60,7 +61,7 @@ class ContentStyle(LightningDataModule):
         for key, values in (("style_weights", style_weights), ("content_masks", content_masks), ("style_masks", style_masks)):
             if values is not None and len(values) != len(names):
                 raise UserError(f"data.{key}: {len(values)} given, and there are {len(names)} styles")
-        content = colour(content_image(dataset, index), dataset.name)
+        content = colour(image_at(dataset, index), dataset.name)
         content = _sized(_square(content) if square else content, size)
         longer = max(content.shape[-2:])
         if min(content.shape[-2:]) < SMALLEST:
@@ -101,16 +102,6 @@ def read_styles(names: Sequence[str], longer: int) -> tuple[Tensor, ...]:
             )
         styles.append(image)
     return tuple(styles)
-
-
-def content_image(dataset: Source, index: int) -> Tensor:
-    """(1, C, H, W) float32 in [0, 1]."""
-    item = dataset.items[index]
-    if not isinstance(item, Tensor):
-        return read_deep(item)[None]
-    if item.ndim != 3:
-        raise UserError(f"dataset {dataset.name} has points, not images; choose one with images")
-    return item[None].float() / 255 if item.dtype == torch.uint8 else item[None]
 
 
 def colour(image: Tensor, name: str) -> Tensor:

@@ -65,7 +65,7 @@ class SingleImage(LightningDataModule):
             raise UserError(f"data.index={index}: {dataset.name} has {len(dataset)} images, from 0")
         self.factor = int(operator.factor)  # type: ignore[arg-type]
         grid = int(operator.grid)  # type: ignore[arg-type]
-        image = _image(dataset, index)
+        image = image_at(dataset, index)
         if shrink < 1 or (shrink > 1 and min(image.shape[-2:]) < shrink * SMALLEST):
             raise UserError(f"data.shrink={shrink}: pixels, 1 and more, and {SMALLEST} a side must be left of {dataset.name}")
         if dataset.degraded:
@@ -98,13 +98,13 @@ class SingleImage(LightningDataModule):
         return Repeated.loader(self.image, 1)
 
 
-def _image(dataset: Source, index: int) -> Tensor:
+def image_at(dataset: Source, index: int) -> Tensor:
     """(1, C, H, W) float32 in [0, 1]."""
     item = dataset.items[index]
     if not isinstance(item, Tensor):
         return read_deep(item)[None]
     if item.ndim != 3:
-        raise UserError(f"dataset {dataset.name} has points, not images; a deep image prior restores an image")
+        raise UserError(f"dataset {dataset.name} has points, not images; choose one with images")
     return item[None].float() / 255 if item.dtype == torch.uint8 else item[None]
 
 
