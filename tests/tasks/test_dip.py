@@ -86,7 +86,7 @@ def test_variance_stops_early_and_keeps_what_it_chose(run) -> None:  # type: ign
 def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Whatever stands in them, the fit is the same; and the rule stops by them."""
     options = ["task/stop=held_out", "task.stop.start=5", "task.stop.patience=5", "task.iterations=20"]
-    held = run(*options, "task.stop.patience=15").module.stop.held[0, 0].bool().numpy()
+    held = run(*options, "task.stop.patience=15").module.stop.mask[0, 0].bool().numpy()
     pixels = np.array(Image.open(tmp_path / "clean.png"))
     pixels[held] = 255 - pixels[held]
     Image.fromarray(pixels).save(tmp_path / "other.png")
@@ -97,7 +97,11 @@ def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: i
     stopped = run(*options, "task.iterations=400", "data.sigma=80", "optimizer.lr=0.05", "task.average=0.5")
     assert stopped.metrics["iterations"] < 400
     errors = stopped.module.progress["curves"][0, :, 2]
-    assert stopped.metrics["iterations_at_stop"] == 6 + errors[5:].nan_to_num(9).argmin().item()
+    first = 6 + errors[5:].nan_to_num(9).argmin().item()
+    assert stopped.metrics["iterations_at_stop"] == first
+    two = run(*options, "task.iterations=400", "data.sigma=80", "optimizer.lr=0.05", "task.average=0.5", "task.runs=2")
+    assert two.module.progress["kept_at"].tolist() == [first, first]
+    assert two.module.progress["curves"][1, :, 2].isnan().all()  # nothing is held out any more
 
 
 def test_runs_start_anew_and_are_averaged(run) -> None:  # type: ignore[no-untyped-def]

@@ -63,6 +63,7 @@ def test_forgets() -> None:
 
 def test_held_out_keeps_the_least_error() -> None:
     rule = HeldOutStop((3, 40, 50), share=0.1, start=5, patience=20)
+    assert rule.held is not None
     assert 150 < rule.held.sum() < 250
     errors = [1 / (n + 1) if n < 30 else 0.02 + n for n in range(60)]
     kept = [n for n, error in enumerate(errors) if not rule.done and rule.update(torch.zeros(()), torch.tensor(error))]
@@ -71,7 +72,22 @@ def test_held_out_keeps_the_least_error() -> None:
     before = rule.held.clone()
     rule.forget()
     assert not rule.done
-    assert not torch.equal(rule.held, before)  # another fit holds out other pixels
+    assert not torch.equal(rule.held, before)  # the fit of another tile holds out other pixels
+
+
+def test_a_further_fit_of_the_tile_sees_all_and_ends_where_the_first_was_best() -> None:
+    rule = HeldOutStop((3, 40, 50), share=0.1, start=5, patience=20)
+    for n in range(60):
+        rule.update(torch.zeros(()), torch.tensor(abs(n - 30.0)))
+        if rule.done:
+            break
+    for _ in range(2):
+        rule.forget(same_tile=True)
+        assert rule.held is None
+        kept = [n for n in range(60) if not rule.done and rule.update(torch.zeros(()))]
+        assert kept == list(range(31))
+    rule.forget()
+    assert rule.held is not None
 
 
 def test_fixed_keeps_the_last() -> None:

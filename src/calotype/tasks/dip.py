@@ -211,7 +211,7 @@ class DeepImagePrior(LightningModule):
             self.trainer.should_stop = True
             return
         self.model.load_state_dict(self.make_model(self.spec.image_shape).state_dict())
-        self.stop.forget()
+        self.stop.forget(same_tile=self.progress["job"] % self.runs > 0)
         self.trainer.strategy.setup_optimizers(self.trainer)
 
     def _merge(self, batch: SingleImageBatch, merged: Tensor, weight: Tensor) -> None:

@@ -79,7 +79,7 @@ class VarianceStop(nn.Module):
         """Iterations that the rule needs at least."""
         return self.least.start + self.least.patience
 
-    def forget(self) -> None:
+    def forget(self, *, same_tile: bool = False) -> None:
         self.mean.zero_()
         self.variance.zero_()
         self.least.forget()
@@ -102,7 +102,8 @@ class HeldOutStop(nn.Module):
     """Keep the running average that is nearest to pixels which the fit never saw, and stop when it came no nearer for a while.
 
     A share of the observed pixels is held out of the loss. Noise there is independent of all that was fitted, so that the squared error
-    against them is, but for a constant, the one against the clean image. Drawn anew for every fit.
+    against them is, but for a constant, the one against the clean image. What is held out is missed by the fit: further fits of the same
+    tile see every pixel, and end where the first one was nearest.
 
     Args:
         image_shape: of the outputs.
@@ -116,29 +117,46 @@ class HeldOutStop(nn.Module):
             raise UserError(f"task.stop: share={share} (0 to 1)")
         self.share = share
         self.least = Least(start=start, patience=patience)
-        self.held: Tensor
-        self.variance: Tensor
-        self.register_buffer("held", torch.zeros(1, 1, *image_shape[1:]))
+        self.mask: Tensor
+        self.end = 0  # of a further fit, in iterations; 0: the first one, which is to tell
+        self.register_buffer("mask", torch.zeros(1, 1, *image_shape[1:]))
         self.register_buffer("variance", torch.tensor(torch.nan), persistent=False)
         self.forget()
+
+    @property
+    def held(self) -> Tensor | None:
+        """What is held out, (1, 1, H, W) of 0 and 1."""
+        return None if self.end else self.mask
 
     @property
     def window(self) -> int:
         """Iterations that the rule needs at least."""
         return self.least.start + self.least.patience
 
-    def forget(self) -> None:
-        self.held.copy_(torch.rand(self.held.shape) < self.share)
+    def get_extra_state(self) -> int:
+        return self.end
+
+    def set_extra_state(self, state: int) -> None:
+        self.end = state
+
+    def forget(self, *, same_tile: bool = False) -> None:
+        if not same_tile:
+            self.end = 0
+            self.mask.copy_(torch.rand(self.mask.shape) < self.share)
+        elif not self.end:
+            self.end = int(self.least.seen - self.least.since)
         self.least.forget()
 
     def update(self, output: Tensor, held_out_error: Tensor | None = None) -> Tensor:
         """Whether the running average with this mean squared error over `held` is to be kept in place of earlier ones: a bool tensor."""
-        assert held_out_error is not None
+        if held_out_error is None:
+            self.least.seen += 1
+            return self.least.seen <= self.end
         return self.least.update(held_out_error)
 
     @property
     def done(self) -> bool:
-        return self.least.done
+        return int(self.least.seen) >= self.end if self.end else self.least.done
 
 
 class FixedStop(nn.Module):
@@ -153,7 +171,7 @@ class FixedStop(nn.Module):
         self.variance: Tensor
         self.register_buffer("variance", torch.tensor(torch.nan), persistent=False)
 
-    def forget(self) -> None:
+    def forget(self, *, same_tile: bool = False) -> None:
         pass
 
     def update(self, output: Tensor, held_out_error: Tensor | None = None) -> Tensor:
