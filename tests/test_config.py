@@ -44,10 +44,12 @@ TASKS = {
         "content_style": ["style_transfer"],
         "content_batches": ["fast_style"],
         "steps": ["visualise"],
+        "unlabelled": ["gan"],
     },
     "model": {
         **{f"style/{key}": ["style_transfer"] for key in STYLE_NETWORKS},
         "style/transform_net": ["fast_style"],
+        **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "sagan", "mlp_gan"]},
         **{
             f"dip/{key}": ["dip"]
             for key in [
@@ -83,6 +85,10 @@ TASKS = {
     "loss": {
         **{f"dip/{key}": ["dip"] for key in ["mse", "l1", "sure"]},
         **{f"style/{key}": ["style_transfer", "fast_style"] for key in ["gram", "wasserstein", "adain"]},
+        **{
+            f"gan/{key}": ["gan", "cgan"]
+            for key in ["non_saturating", "minimax", "least_squares", "hinge", "wasserstein_clip", "wasserstein_gp"]
+        },
         **{key: ["classification"] for key in ["cross_entropy", "cross_entropy_smoothed", "focal"]},
         **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},

@@ -148,6 +148,33 @@ def _compose(folder: Path, name: str, overrides: Sequence[str], *, hydra: bool =
         return compose(name, list(overrides), return_hydra_config=hydra)
 
 
+def _judge(cfg: DictConfig, datamodule: Any) -> Any:
+    """Whose features judge what is generated: the classifier that is named, or one trained on the same data, which is kept; or nobody."""
+    named = cfg.task.get("classifier")
+    if named is None or datamodule.dataset.centres is not None or len(datamodule.dataset.class_names) < 2:
+        return None
+    from pytorch_lightning import seed_everything
+
+    from calotype.tasks.judge import Judge
+
+    folder = Path(named)
+    if named == "auto":
+        chosen = _compose(conf_dir(), "config", ["task=classification", "name=judge", "logger=none", "trainer.max_epochs=10"])
+        for key in ("dataset", "hardware", "paths"):
+            chosen[key] = cfg[key]
+        for key in ("preprocess", "classes", "split_seed", "val_fraction", "test_fraction"):
+            chosen.data[key] = cfg.data[key]
+        folder = Path(cfg.paths.output_dir) / "judges" / config_hash(chosen)
+        if not (folder / "metrics.json").is_file():
+            print(f"training the classifier that is to judge, once, in {shown(folder)}", flush=True)
+            launch(chosen, folder)
+    elif load_config(folder).task._target_.split(".")[-2] != "classification":
+        raise UserError(f"task.classifier={named}: not a run of task=classification")
+    judge = Judge(load(folder)[1], datamodule.spec)
+    seed_everything(cfg.seed, workers=True, verbose=False)  # whether or not it was trained just now
+    return judge
+
+
 def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None) -> tuple[dict[str, float | None], Any]:
     """Build and fit and test; every process of a distributed run comes through here, only the first has a record."""
     import torch
@@ -160,7 +187,10 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
         torch.set_num_threads(cfg.hardware.num_threads)
     seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = instantiate(cfg.data)
+    judge = _judge(cfg, datamodule)
     module = instantiate(cfg.task, spec=datamodule.spec)
+    if judge is not None:
+        module.judge = judge
     module.to(memory_format=getattr(torch, _name(cfg.hardware.memory_format)))
     manifest = getattr(datamodule, "split_manifest", None)
     trainer = _trainer(cfg, run_dir, has_val=manifest is None or bool(manifest["sizes"]["val"]))

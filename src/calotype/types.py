@@ -18,6 +18,7 @@ Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
 Image: TypeAlias = "Tensor"  # (1, C, H, W) in [0, 1], of the model's `latent`
 Features: TypeAlias = "dict[str, Tensor]"  # name of a layer -> (N, C, h, w); the model is given images and the names
 Stylized: TypeAlias = "Tensor"  # (N, 3, H, W) in [0, 1], of images of the same size
+Generated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], or (N, D), of latents (N, Z) and, where there are classes, labels (N,)
 
 
 class UserError(ValueError):
@@ -39,6 +40,8 @@ class Source:
         root: folder that `items` are named relative to in a manifest.
         degraded: the images are noisy, small or have holes, and are to be restored as they stand.
         clean: their originals, where they are known.
+        centres: float32 (K, D), of the mixture of Gaussians that the items were drawn from, where that is known.
+        std: of each of these Gaussians.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Source:
     root: Path | None = None
     degraded: bool = False
     clean: Tensor | None = None
+    centres: Tensor | None = None
+    std: float = 0.0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -71,10 +76,14 @@ class DataSpec(NamedTuple):
     channels: int  # that an image file is read with, before preprocessing
 
 
-class LabelledBatch(NamedTuple):
+class UnlabelledBatch(NamedTuple):
     images: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64; 0 where the source has none
     indices: Tensor  # (N,) int64, which items of the source
+
+
+class LabelledBatch(UnlabelledBatch):
+    """One whose labels are there: it serves as well where none are needed."""
 
 
 class IdentityBatch(NamedTuple):

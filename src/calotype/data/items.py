@@ -117,13 +117,22 @@ class _As:
         return self.batch(*parts)
 
 
+def images_of(items: Items, numbers: Sequence[int], most: int | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Up to `most` of these items in [0, 1] and their labels, drawn by the seed where there are more."""
+    index = torch.tensor(numbers)
+    if most is not None and len(index) > most:
+        index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))[:most]]
+    pixels = torch.cat([items.pixels(part) for part in index.split(1024)])
+    return as_float(pixels, None, training=False), items.labels[index]
+
+
 def labels_of(source: Source) -> Tensor:
     assert source.labels is not None
     return source.labels
 
 
-def select(source: Source, classes: Sequence[str] | None, largest: int | None) -> Source:
-    """The source with fewer classes, items renumbered; refuses what no classifier can be trained on."""
+def select(source: Source, classes: Sequence[str] | None, largest: int | None, *, least: int = 2) -> Source:
+    """The source with fewer classes, items renumbered; refuses fewer than `least`: two, for what is to tell them apart."""
     if source.labels is None:
         raise UserError(f"dataset {source.name} has no labels (no class folders), and they are needed here")
     names = source.class_names
@@ -138,7 +147,7 @@ def select(source: Source, classes: Sequence[str] | None, largest: int | None) -
             raise UserError(f"data.largest_classes={largest}: {source.name} has {len(keep)} classes, take 2 to {len(keep)}")
         counts = torch.bincount(source.labels, minlength=len(names)).tolist()
         keep = sorted(sorted(keep, key=lambda i: (-counts[i], names[i]))[:largest])
-    if len(keep) < 2:
+    if len(keep) < least:
         raise UserError(f"dataset {source.name} has {len(keep)} class, and telling apart takes two; add a class folder")
     if len(keep) == len(names):
         return source

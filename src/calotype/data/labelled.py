@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from calotype.data.augment import Augment
-from calotype.data.items import Items, as_float, labels_of, select, some
+from calotype.data.items import Items, as_float, images_of, labels_of, select, some
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, stratified_split
@@ -90,6 +90,10 @@ class Labelled(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         self.items.load()
+
+    def images(self, side: str, most: int | None = None, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Up to `most` images of a side (train, val or test) in [0, 1], and their labels, drawn where there are more."""
+        return images_of(self.items, getattr(self.split, side), most, seed)
 
     def image(self, index: int) -> Tensor:
         """The preprocessed image of an item, uint8 (C, H, W)."""

@@ -34,4 +34,6 @@ def gaussians_2d(*, layout: Literal["ring", "grid"] = "grid", num_points: int = 
         channels=0,
         labels=labels,
         class_names=tuple(f"({x:.2g},{y:.2g})" for x, y in centres.tolist()),
+        centres=centres,
+        std=std,
     )

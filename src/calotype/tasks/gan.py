@@ -1,0 +1,307 @@
+"""Generative adversarial networks: a generator learns to draw what a discriminator cannot tell from real images."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from calotype.losses.adversarial import r1_penalty, slope_penalty
+from calotype.metrics.generation import mixture_figures
+from calotype.tasks.adversarial_alarm import AdversarialAlarm
+from calotype.tasks.judge import Judge
+from calotype.tasks.schedule import with_schedule
+from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
+
+
+class GAN(LightningModule):
+    """Trains two networks against each other, each by an optimizer of its own (Goodfellow et al., 2014).
+
+    A batch is one step of the discriminator, and of the generator every `d_steps` batches, then `g_steps` times. In the discriminator's
+    step the generator runs without gradients and its BatchNorm statistics stay; in the generator's the discriminator's parameters do.
+
+    Args:
+        spec: of the data; `calotype.run` gives it.
+        model: called with (image_shape, num_classes, pack); has `generator`, `discriminator`, `latent_size`.
+        loss: called without arguments; of `losses.adversarial`.
+        optimizer: called with the parameters of a network.
+        scheduler: called with each optimizer; both are stepped with every batch.
+        d_lr_factor: the discriminator's learning rate, as a share of the generator's (two time-scales; Heusel et al., 2017).
+        d_steps: steps of the discriminator for one turn of the generator.
+        g_steps: steps of the generator in its turn.
+        pack: items that the discriminator judges together (PacGAN, Lin et al., 2018).
+        r1: weight gamma of the slope penalty at real images, 0 for none.
+        r1_every: steps between two of them, each weighing so much more.
+        input_noise: standard deviation, in units of the data, of the normal noise on what the discriminator sees, at the start.
+        input_noise_until: share of the training over which it falls to 0.
+        noisy: who has it: both, or real images alone.
+        average: weight of the past in the running average of the generator, which is what is tested and used; 0 for none.
+        samples: generated items that figures are computed from, in the test; a quarter of them in validation.
+        classifier: folder of a run of task=classification whose features judge; `auto` trains one on the same data, once; null for none.
+        neighbours: k of precision, recall, density and coverage.
+
+    Logged: train/d_loss, train/g_loss, train/d_real, train/d_generated (mean logits), train/d_gradient, train/g_gradient (norms), train/r1,
+    train/slope_penalty; val/... and test/..., see `metrics.generation`.
+    """
+
+    needs: ClassVar = Needs(batch=UnlabelledBatch, model="Generated", loss=("real", "generated"))
+    conditional: ClassVar = False
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        model: Callable[..., nn.Module],
+        loss: Callable[..., nn.Module],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        d_lr_factor: float = 1.0,
+        d_steps: int = 1,
+        g_steps: int = 1,
+        pack: int = 1,
+        r1: float = 0.0,
+        r1_every: int = 1,
+        input_noise: float = 0.0,
+        input_noise_until: float = 0.5,
+        noisy: Literal["both", "real"] = "both",
+        average: float = 0.999,
+        samples: int = 10000,
+        classifier: str | None = None,
+        neighbours: int = 5,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        if min(d_steps, g_steps, pack, r1_every, neighbours) < 1 or min(d_lr_factor, r1, input_noise) < 0 or not 0 <= average < 1:
+            raise UserError(
+                f"task: d_steps={d_steps}, g_steps={g_steps}, pack={pack}, r1_every={r1_every}, neighbours={neighbours}: at least 1; "
+                f"d_lr_factor={d_lr_factor}, r1={r1}, input_noise={input_noise}: 0 and more; average={average}: 0 to below 1"
+            )
+        if not 0 < input_noise_until <= 1:
+            raise UserError(f"task.input_noise_until={input_noise_until}: a share of the training, above 0 to 1")
+        if samples < 100:
+            raise UserError(f"task.samples={samples}: at least 100")
+        classes = len(spec.class_names) if self.conditional else 0
+        if self.conditional and classes < 2:
+            raise UserError(f"task=cgan: the data have {classes} classes, and a condition takes two; use task=gan, or give labels")
+        if pack > 1 and classes:
+            raise UserError(f"task.pack={pack}: items of unlike classes cannot be judged together; set it to 1")
+        self.spec = spec
+        self.model: Any = model(spec.image_shape, classes, pack)
+        self.loss: Any = loss()
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.d_lr_factor = d_lr_factor
+        self.d_steps, self.g_steps, self.pack = d_steps, g_steps, pack
+        self.r1, self.r1_every = r1, r1_every
+        self.input_noise, self.input_noise_until, self.noisy = input_noise, input_noise_until, noisy
+        self.average_weight = average
+        self.samples = samples
+        self.classifier = classifier
+        self.neighbours = neighbours
+        self.average: Any = copy.deepcopy(self.model.generator).requires_grad_(False) if average else None
+        self.steps: Tensor
+        self.register_buffer("steps", torch.tensor(0))  # batches; Lightning's own counter counts both networks' steps
+        self.alarm = AdversarialAlarm()
+        self.judge: Judge | None = None  # `calotype.run` gives it, where there is a classifier; not a module, so not in the checkpoint
+
+    @property
+    def alarms(self) -> list[str]:
+        return self.alarm.told
+
+    def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (N, Z), and labels (N,) of a conditional model -> items, by the running average of the generator."""
+        return (self.model.generator if self.average is None else self.average)(latent, labels)
+
+    def latents(self, n: int, *, seed: int | None = None) -> Tensor:
+        """Normal (N, Z): of the run's stream, or of a seed."""
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return torch.randn(n, self.model.latent_size, generator=generator).to(self.device)
+
+    @torch.no_grad()
+    def draw(self, n: int, *, seed: int, labels: Tensor | None = None) -> Tensor:
+        """`n` items on the CPU, in evaluation mode; the classes take turns where they are not given."""
+        was = self.training
+        self.eval()
+        if self.conditional and labels is None:
+            labels = torch.arange(n) % len(self.spec.class_names)
+        latent = self.latents(n, seed=seed)
+        labels = None if labels is None else labels.to(self.device)
+        parts = [self(latent[i : i + 500], None if labels is None else labels[i : i + 500]).float().cpu() for i in range(0, n, 500)]
+        self.train(was)
+        return torch.cat(parts)
+
+    def training_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
+        optimizers: Any = self.optimizers()
+        g_optimizer, d_optimizer = optimizers
+        labels = batch.labels if self.conditional else None
+        images = batch.images[: len(batch.images) // self.pack * self.pack]
+        self._discriminator_step(images, labels, d_optimizer)
+        self.steps += 1
+        if int(self.steps) % self.d_steps == 0:
+            for _ in range(self.g_steps):
+                self._generator_step(len(images), labels, g_optimizer)
+        for scheduler in self._schedulers():
+            scheduler.step()
+
+    def on_train_epoch_end(self) -> None:
+        told = self.alarm.end_of_epoch(self.current_epoch)
+        if told:
+            warnings.warn(told, stacklevel=1)
+
+    def validation_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
+        """Figures are of all samples together, at the end."""
+
+    def on_validation_epoch_end(self) -> None:
+        figures = self._figures("val", max(100, self.samples // 4))
+        for name, value in figures.items():
+            self.log(f"val/{name}", value, prog_bar=name in ("modes", "coverage"), sync_dist=True)
+        told = self.alarm.look_at_figures(figures, self.current_epoch) if not self.trainer.sanity_checking else None
+        if told:
+            warnings.warn(told, stacklevel=1)
+
+    def test_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
+        """As in validation."""
+
+    def on_test_epoch_end(self) -> None:
+        for name, value in self._figures("test", self.samples).items():
+            self.log(f"test/{name}", value, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        try:
+            made = [self.optimizer(list(network.parameters())) for network in (self.model.generator, self.model.discriminator)]
+        except (ValueError, TypeError) as error:
+            raise UserError(f"optimizer: {error}") from None
+        for group in made[1].param_groups:
+            group["lr"] *= self.d_lr_factor
+        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches) for one in made]
+        return made if self.scheduler is None else scheduled
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spec"] = self.spec._asdict()
+
+    def _discriminator_step(self, real: Tensor, labels: Tensor | None, optimizer: Any) -> None:
+        discriminator = self.model.discriminator
+        with torch.no_grad(), _still(self.model.generator):
+            generated = self.model.generator(self.latents(len(real)), labels)
+        sigma = self._noise()
+        seen = real + sigma * torch.randn_like(real) if sigma else real
+        shown = generated + sigma * torch.randn_like(generated) if sigma and self.noisy == "both" else generated
+        seen, shown = self._packed(seen), self._packed(shown)
+        # Apart, so that BatchNorm sees either kind by itself.
+        real_logits, generated_logits = discriminator(seen, labels), discriminator(shown, labels)
+        loss = self.loss(real_logits, generated_logits)
+        penalty = None
+        if self.loss.gradient_penalty:
+            penalty = slope_penalty(lambda x: discriminator(x, labels), seen, shown)
+            total = loss + self.loss.gradient_penalty * penalty
+        elif self.r1 and int(self.steps) % self.r1_every == 0:
+            penalty = r1_penalty(lambda x: discriminator(x, labels), seen)
+            total = loss + self.r1 * self.r1_every * penalty
+        else:
+            total = loss
+        optimizer.zero_grad()
+        self.manual_backward(total)
+        optimizer.step()
+        if self.loss.clip is not None:
+            with torch.no_grad():
+                for parameter in discriminator.parameters():
+                    parameter.clamp_(-self.loss.clip, self.loss.clip)
+        self._log("d", loss, discriminator)
+        self.log_dict({"train/d_real": real_logits.detach().mean(), "train/d_generated": generated_logits.detach().mean()})
+        if penalty is not None:
+            self.log("train/slope_penalty" if self.loss.gradient_penalty else "train/r1", penalty.detach())
+
+    def _generator_step(self, n: int, labels: Tensor | None, optimizer: Any) -> None:
+        discriminator = self.model.discriminator
+        discriminator.requires_grad_(False)
+        generated = self.model.generator(self.latents(n), labels)
+        sigma = self._noise()
+        if sigma and self.noisy == "both":
+            generated = generated + sigma * torch.randn_like(generated)
+        with _still(discriminator):
+            loss = self.loss.generator(discriminator(self._packed(generated), labels))
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        discriminator.requires_grad_(True)
+        self._log("g", loss, self.model.generator)
+        if self.average is not None:
+            follow(self.average, self.model.generator, self.average_weight, int(self.steps))
+
+    def _log(self, which: str, loss: Tensor, network: nn.Module) -> None:
+        loss = loss.detach()
+        self.log(f"train/{which}_loss", loss, prog_bar=True)
+        if int(self.steps) % 20 == 0:  # a norm takes a pass over all gradients
+            norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+            self.log(f"train/{which}_gradient", norm)
+            self.alarm.look(which, loss.item(), norm.item())
+
+    def _noise(self) -> float:
+        """Standard deviation now."""
+        if not self.input_noise:
+            return 0.0
+        until = self.input_noise_until * max(1, float(self.trainer.estimated_stepping_batches))
+        return self.input_noise * max(0.0, 1 - int(self.steps) / until)
+
+    def _packed(self, items: Tensor) -> Tensor:
+        """(N, C, ...) -> (N / pack, pack C, ...)."""
+        return items if self.pack == 1 else items.reshape(len(items) // self.pack, -1, *items.shape[2:])
+
+    def _schedulers(self) -> list[Any]:
+        found: Any = self.lr_schedulers()
+        return [] if found is None else found if isinstance(found, list) else [found]
+
+    def _figures(self, side: str, n: int) -> dict[str, float]:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data.dataset.centres is not None:
+            return mixture_figures(self.draw(n, seed=1), data.dataset.centres, data.dataset.std)
+        if self.judge is None:
+            return {}
+        real, _labels = data.images(side, n)
+        train, _ = data.images("train", len(real), seed=1)
+        wanted = torch.arange(len(real)) % len(self.spec.class_names) if self.conditional else None
+        drawn = self.draw(len(real), seed=1, labels=wanted)
+        return self.judge.figures(real, drawn, wanted, train if side == "test" else None, k=self.neighbours)
+
+
+class _still:
+    """Within it, a network in training changes no buffer: neither BatchNorm's statistics nor the vectors of spectral normalisation."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        self.spectral = [m for m in network.modules() if isinstance(m, _SpectralNorm)]
+
+    def __enter__(self) -> None:
+        for norm in self.norms:  # which goes on normalising by the batch
+            norm.track_running_stats = False
+        for vectors in self.spectral:
+            vectors.training = False
+
+    def __exit__(self, *_: Any) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = True
+        for vectors in self.spectral:
+            vectors.training = True
+
+
+def follow(average: nn.Module, network: nn.Module, weight: float, steps: int) -> None:
+    """Move `average` towards `network`, buffers included; faster at first, when there is nothing to remember."""
+    share = 1 - min(weight, (1 + steps) / (10 + steps))
+    for mine, its in ((average.parameters(), network.parameters()), (average.buffers(), network.buffers())):
+        pairs = [(a, b.detach()) for a, b in zip(mine, its, strict=True)]
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        with torch.no_grad():
+            if floats:
+                torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
+            for a, b in pairs:
+                if not a.is_floating_point():
+                    a.copy_(b)
