@@ -6,20 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
+from calotype.applied import fit, load_for, look_for
 from calotype.datasets.image_file import is_image_file, read_image
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.hardware import precision
 from calotype.metrics.decision import Decision
-from calotype.runner import load, load_config
 from calotype.types import DataSpec, UserError
 from calotype.whole_file import whole_file
 
@@ -53,14 +52,14 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
     Raises:
         UserError: the run is no classifier, or a file is missing or no image (all are looked for before any is read).
     """
-    cfg, module = _load(run_dir, "classify", ("classification",))
+    cfg, module = load_for(run_dir, "classify", ("classification",))
     spec: DataSpec = module.spec
     if not 1 <= top <= len(spec.class_names):
         raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
-    _look_for(images)
+    look_for(images)
     preprocess = instantiate(cfg.data.preprocess)
     for path in images:
-        pixels = _fit(preprocess(read_image(Path(path), spec.channels)), spec)
+        pixels = fit(preprocess(read_image(Path(path), spec.channels)), spec)
         with torch.no_grad():
             probabilities = module(pixels[None].float() / 255).exp()[0]
         values, indices = probabilities.topk(top)
@@ -74,7 +73,7 @@ def verify(run_dir: str | Path, first: str | Path, second: str | Path) -> Verdic
         UserError: the run judges no pairs or has no threshold, or a file is missing or no image.
     """
     verifier = Verifier(run_dir, "verify")
-    _look_for([first, second])
+    look_for([first, second])
     embeddings, note = verifier.embed([first, second])
     with torch.no_grad():
         distance = verifier.module.distance(embeddings[:1], embeddings[1:])
@@ -100,7 +99,7 @@ def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], ga
         raise UserError(f"--fpir {fpir}: above 0 and below 1")
     kept = _gallery(verifier, gallery) if gallery.exists() else Gallery(verifier.hash, 0.01)
     kept.fpir = fpir or kept.fpir
-    _look_for([image for _, images in people for image in images])
+    look_for([image for _, images in people for image in images])
     told = []
     for name, images in people:
         embeddings, _ = verifier.embed(images)
@@ -131,7 +130,7 @@ def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -
     kept = _gallery(verifier, gallery)
     if not kept.names:
         raise UserError(f"{gallery}: nobody is enrolled; enroll somebody first")
-    _look_for(images)
+    look_for(images)
     search = NearestTemplates(kept.templates) if verifier.by_squared_distance else None
     for path in images:
         embedding, _ = verifier.embed([path])
@@ -151,8 +150,8 @@ def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Ite
     Raises:
         UserError: the run paints no pictures, a file is missing or no image, or two images would have the same name.
     """
-    cfg, module = _load(run_dir, "stylize", ("fast_style",))
-    _look_for(images)
+    cfg, module = load_for(run_dir, "stylize", ("fast_style",))
+    look_for(images)
     targets = [out / f"{Path(path).stem}.png" for path in images]
     doubles = sorted({path.name for path in targets if targets.count(path) > 1})
     if doubles:
@@ -202,7 +201,7 @@ class Verifier:
     """
 
     def __init__(self, run_dir: str | Path, command: str) -> None:
-        self.cfg, self.module = _load(run_dir, command, VERIFIERS)
+        self.cfg, self.module = load_for(run_dir, command, VERIFIERS)
         self.spec: DataSpec = self.module.spec
         self.decision: Decision = self.module.decision
         if not self.decision.known:
@@ -217,7 +216,7 @@ class Verifier:
         """Embeddings (N, D), and a note where images were of unlike size, or not of the training images', and were resized."""
         read = [read_image(Path(path), self.spec.channels) for path in images]
         prepared = [self.preprocess(image) for image in read]
-        pixels = torch.stack([_fit(image, self.spec) for image in prepared])
+        pixels = torch.stack([fit(image, self.spec) for image in prepared])
         with torch.no_grad():
             embeddings = torch.cat([self.module(part.float() / 255) for part in pixels.split(64)])
         sizes = sorted({f"{image.shape[2]}x{image.shape[1]}" for image in read})
@@ -250,29 +249,3 @@ def _save(verifier: Verifier, kept: Gallery, path: Path) -> str:
     if not kept.resolved:
         told += " (stricter than validation's impostor pairs can tell: the nearest of them is the limit)"
     return told
-
-
-def _load(run_dir: str | Path, command: str, tasks: Sequence[str]) -> tuple[DictConfig, Any]:
-    task = load_config(Path(run_dir)).task._target_.split(".")[-2]
-    if task not in tasks:
-        raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
-    cfg, module = load(run_dir)
-    if len(module.spec.image_shape) != 3:
-        raise UserError(f"{run_dir}: it was trained on points, not on images")
-    return cfg, module
-
-
-def _look_for(images: Sequence[str | Path]) -> None:
-    for path in images:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
-
-
-def _fit(image: Tensor, spec: DataSpec) -> Tensor:
-    """uint8 (C, H, W) as the network takes it."""
-    channels, height, width = spec.image_shape
-    if tuple(image.shape[1:]) != (height, width):
-        image = F.resize(image, [height, width], antialias=True)
-    if image.shape[0] != channels:
-        image = F.rgb_to_grayscale(image) if channels == 1 else image.expand(channels, -1, -1)
-    return image

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize ...`"""
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate ...`"""
     parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -70,6 +70,13 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
     stylize.add_argument("images", nargs="+", metavar="IMAGE")
     stylize.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the repainted images")
+    sample = commands.add_parser("sample", help="draw new images")
+    interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
+    for command, count in ((sample, 64), (interpolate, 8)):
+        command.add_argument("--n", type=int, default=count, help=f"how many (default {count})")
+        command.add_argument("--label", help="the class, of a run of task=cgan (default: in turn)")
+        command.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
     enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
     enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
     identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
@@ -109,6 +116,11 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         )
     elif options.command == "stylize":
         yield from apply.stylize(options.run, options.images, options.out)
+    elif options.command in ("sample", "interpolate"):
+        from calotype import generate
+
+        draw = getattr(generate, options.command)
+        yield from draw(options.run, options.n, options.out, label=options.label, seed=options.seed)
     elif options.command == "enroll":
         yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
     elif options.command == "identify":

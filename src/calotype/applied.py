@@ -1,0 +1,42 @@
+"""What every use of a finished run begins with: load it, and see that files are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from calotype.runner import load, load_config
+from calotype.types import DataSpec, UserError
+
+
+def load_for(run_dir: str | Path, command: str, tasks: Sequence[str]) -> tuple[DictConfig, Any]:
+    """Config and module, in evaluation mode on the CPU. Raises UserError where the run is of another task, or was trained on points."""
+    task = load_config(Path(run_dir)).task._target_.split(".")[-2]
+    if task not in tasks:
+        raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
+    cfg, module = load(run_dir)
+    if len(module.spec.image_shape) != 3:
+        raise UserError(f"{run_dir}: it was trained on points, not on images")
+    return cfg, module
+
+
+def look_for(images: Sequence[str | Path]) -> None:
+    """Raises UserError for the first that is no file."""
+    for path in images:
+        if not Path(path).is_file():
+            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
+
+
+def fit(image: Tensor, spec: DataSpec) -> Tensor:
+    """uint8 (C, H, W) as the network takes it."""
+    channels, height, width = spec.image_shape
+    if tuple(image.shape[1:]) != (height, width):
+        image = F.resize(image, [height, width], antialias=True)
+    if image.shape[0] != channels:
+        image = F.rgb_to_grayscale(image) if channels == 1 else image.expand(channels, -1, -1)
+    return image
