@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 CONF = conf_dir()
 EXPERIMENTS = sorted(p.relative_to(CONF / "experiment").with_suffix("").as_posix() for p in (CONF / "experiment").rglob("*.yaml"))
 GROUPS = ("dataset", "model", "loss", "optimizer", "scheduler", "hardware", "callbacks", "logger", "debug", "data")
-PARTS = ("task/head", "task/stop", "data/operator", "data/mask")  # groups inside a group
+PARTS = ("task/head", "task/stop", "data/operator", "data/mask", "data/pair")  # groups inside a group
 OPTIONS = sorted(
     f"{group}={p.relative_to(CONF / group).with_suffix('').as_posix()}"
     for group in (*GROUPS, *PARTS)
@@ -45,11 +45,14 @@ TASKS = {
         "content_batches": ["fast_style"],
         "steps": ["visualise"],
         "unlabelled": ["gan"],
+        "image_pairs": ["translation", "cyclegan"],
     },
     "model": {
         **{f"style/{key}": ["style_transfer"] for key in STYLE_NETWORKS},
         "style/transform_net": ["fast_style"],
         **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "sagan", "mlp_gan"]},
+        "gan/unet_patch": ["translation"],
+        "gan/cycle": ["cyclegan"],
         **{
             f"dip/{key}": ["dip"]
             for key in [
@@ -86,19 +89,24 @@ TASKS = {
         **{f"dip/{key}": ["dip"] for key in ["mse", "l1", "sure"]},
         **{f"style/{key}": ["style_transfer", "fast_style"] for key in ["gram", "wasserstein", "adain"]},
         **{
-            f"gan/{key}": ["gan", "cgan"]
-            for key in ["non_saturating", "minimax", "least_squares", "hinge", "wasserstein_clip", "wasserstein_gp"]
+            f"gan/{key}": ["gan", "cgan", "translation", "cyclegan"]
+            for key in ["non_saturating", "minimax", "least_squares", "hinge", "wasserstein_clip"]
         },
+        "gan/wasserstein_gp": ["gan", "cgan"],
         **{key: ["classification"] for key in ["cross_entropy", "cross_entropy_smoothed", "focal"]},
         **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},
     },
     "task/head": {key: ["siamese"] for key in ["weighted_l1", "chi_square", "concatenation", "squared_l2"]},
     "task/stop": {key: ["dip"] for key in ["variance", "held_out", "fixed"]},
+    "data/pair": {key: ["translation"] for key in ["grey", "edges", "hole", "small", "inverted", "side_by_side"]},
     "data/operator": {key: ["dip"] for key in ["identity", "downsample", "blur", "jpeg"]},
     "data/mask": {key: ["dip"] for key in ["file", "text", "rectangle", "random"]},
 }
 FITTED = ("model=embedding/pixels", "model=embedding/pca", "model=embedding/lda")
+
+
+FOLDERS = {"style_transfer": ("style_transfer", "fast_style", "visualise"), "gan": ("gan", "cyclegan"), "cgan": ("cgan", "translation")}
 
 
 def tasks_of(option: str) -> list[str]:
@@ -121,7 +129,7 @@ def test_experiments_are_right(experiment: str) -> None:
     cfg = compose(f"experiment={experiment}")
     check(cfg)
     folder = experiment.partition("/")[0]
-    assert cfg.task._target_.split(".")[-2] in {"style_transfer": ("style_transfer", "fast_style", "visualise")}.get(folder, (folder,))
+    assert cfg.task._target_.split(".")[-2] in FOLDERS.get(folder, (folder,))
     assert cfg.name == experiment.partition("/")[2]
 
 
@@ -143,7 +151,7 @@ def test_options_build(task: str, option: str) -> None:
     name = "model.name=squeezenet1_1" if option == "model=torchvision" else "seed=0"
     name = "model.backbone.name=squeezenet1_1" if option == "model=embedding/torchvision" else name
     cfg = compose(f"task={task}", option, name, *needs_of(option, task))
-    spec = DataSpec((1, 64, 64), ("a", "b", "c"), (5, 3, 2), 1)
+    spec = DataSpec((1, 64, 64), ("a", "b", "c"), (5, 3, 2), 1, (1, 64, 64))
     module = instantiate(cfg.task, spec=spec)
     assert type(module).__module__ == f"calotype.tasks.{task}"
 

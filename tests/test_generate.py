@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_interpolation_ends_at_its_ends_and_moves_between(runs: dict[str, Path],
         ends = module(module.latents(2, seed=3))
     for frame, end in ((frames[0], ends[0, 0]), (frames[-1], ends[1, 0])):
         assert np.abs(frame - end.numpy() * 255).max() <= 1
-    steps = [np.abs(b - a).mean() for a, b in zip(frames, frames[1:], strict=False)]
+    steps = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     assert max(steps) < np.abs(frames[-1] - frames[0]).mean() * 0.6
 
 

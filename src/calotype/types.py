@@ -18,6 +18,7 @@ Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
 Image: TypeAlias = "Tensor"  # (1, C, H, W) in [0, 1], of the model's `latent`
 Features: TypeAlias = "dict[str, Tensor]"  # name of a layer -> (N, C, h, w); the model is given images and the names
 Stylized: TypeAlias = "Tensor"  # (N, 3, H, W) in [0, 1], of images of the same size
+Translated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], of inputs of the same size
 Generated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], or (N, D), of latents (N, Z) and, where there are classes, labels (N,)
 
 
@@ -74,6 +75,7 @@ class DataSpec(NamedTuple):
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]  # training images of each class
     channels: int  # that an image file is read with, before preprocessing
+    input_shape: ImageShape | None = None  # of what a network is given, where that is no image of image_shape
 
 
 class UnlabelledBatch(NamedTuple):
@@ -84,6 +86,14 @@ class UnlabelledBatch(NamedTuple):
 
 class LabelledBatch(UnlabelledBatch):
     """One whose labels are there: it serves as well where none are needed."""
+
+
+class ImagePairBatch(NamedTuple):
+    """What a network is given and what it is to make of it; of unlike images in unpaired training."""
+
+    inputs: Tensor  # (N, C, H, W) float32 in [0, 1]; uint8 until it is on the device
+    targets: Tensor  # (N, D, H, W)
+    indices: Tensor  # (N,) int64, which items of the source the inputs are
 
 
 class IdentityBatch(NamedTuple):

@@ -190,7 +190,7 @@ class GAN(LightningModule):
 
     def _discriminator_step(self, real: Tensor, labels: Tensor | None, optimizer: Any) -> None:
         discriminator = self.model.discriminator
-        with torch.no_grad(), _still(self.model.generator):
+        with torch.no_grad(), still(self.model.generator):
             generated = self.model.generator(self.latents(len(real)), labels)
         sigma = self._noise()
         seen = real + sigma * torch.randn_like(real) if sigma else real
@@ -227,7 +227,7 @@ class GAN(LightningModule):
         sigma = self._noise()
         if sigma and self.noisy == "both":
             generated = generated + sigma * torch.randn_like(generated)
-        with _still(discriminator):
+        with still(discriminator):
             loss = self.loss.generator(discriminator(self._packed(generated), labels))
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -273,7 +273,7 @@ class GAN(LightningModule):
         return self.judge.figures(real, drawn, wanted, train if side == "test" else None, k=self.neighbours)
 
 
-class _still:
+class still:
     """Within it, a network in training changes no buffer: neither BatchNorm's statistics nor the vectors of spectral normalisation."""
 
     def __init__(self, network: nn.Module) -> None:
