@@ -12,7 +12,7 @@ from PIL import Image
 
 import calotype
 from calotype.cli import apply_main
-from calotype.generate import interpolate, sample
+from calotype.generate import interpolate, sample, translate
 from calotype.types import UserError
 
 SMALL = ["dataset=digits", "model.width=4", "model.latent_size=8", "task.samples=100", "task.classifier=null", "trainer.max_epochs=4",
@@ -82,3 +82,23 @@ def test_other_tasks_draw_nothing(tmp_path: Path) -> None:
     run = calotype.run(["model.widths=[4]", "trainer.max_epochs=1", "hardware=cpu", "logger=none", f"hydra.run.dir={tmp_path}/c"]).run_dir
     with pytest.raises(UserError, match="sample needs one of task=gan or cgan"):
         list(sample(run, 4, tmp_path / "no"))
+
+
+def test_translate_any_size_as_the_run_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["task=translation", "dataset=digits", "model.width=4", "model.levels=1", "data.pair.factor=2", "trainer.max_epochs=1",
+             "hardware=cpu", "hardware.num_threads=1", "logger=none"]  # fmt: skip
+    run = calotype.run([*small, f"hydra.run.dir={tmp_path}/t"]).run_dir
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.RandomState(0).randint(0, 255, (10, 14), dtype=np.uint8)).save(photo)
+    capsys.readouterr()
+    apply_main([str(run), "translate", str(photo), "--out", f"{tmp_path}/out"])
+    assert capsys.readouterr().out.strip() == f"{tmp_path}/out/photo.png"
+    assert pixels(tmp_path / "out/photo.png").shape == (20, 28)  # super-resolution enlarges
+    with pytest.raises(UserError, match="own place"):
+        list(translate(run, [photo], tmp_path))
+    with pytest.raises(UserError, match="no such file"):
+        list(translate(run, [tmp_path / "none.png"], tmp_path / "no"))
+    hole = calotype.run([*small[:4], "data/pair=hole", *small[5:], f"hydra.run.dir={tmp_path}/h"]).run_dir
+    with pytest.raises(UserError, match="does not say where its hole is"):
+        list(translate(hole, [photo], tmp_path / "no"))
+    assert not (tmp_path / "no").exists()

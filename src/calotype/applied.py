@@ -14,13 +14,17 @@ from calotype.runner import load, load_config
 from calotype.types import DataSpec, UserError
 
 
-def load_for(run_dir: str | Path, command: str, tasks: Sequence[str]) -> tuple[DictConfig, Any]:
-    """Config and module, in evaluation mode on the CPU. Raises UserError where the run is of another task, or was trained on points."""
+def load_for(run_dir: str | Path, command: str, tasks: Sequence[str], *, points: bool = False) -> tuple[DictConfig, Any]:
+    """Config and module, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: the run is of another task, or was trained on points and not `points`.
+    """
     task = load_config(Path(run_dir)).task._target_.split(".")[-2]
     if task not in tasks:
         raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
     cfg, module = load(run_dir)
-    if len(module.spec.image_shape) != 3:
+    if len(module.spec.image_shape) != 3 and not points:
         raise UserError(f"{run_dir}: it was trained on points, not on images")
     return cfg, module
 
@@ -30,6 +34,19 @@ def look_for(images: Sequence[str | Path]) -> None:
     for path in images:
         if not Path(path).is_file():
             raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
+
+
+def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:
+    """A PNG file in `out` for each image. Raises UserError where two would be one, or one would take an image's own place."""
+    targets = [out / f"{Path(path).stem}.png" for path in images]
+    doubles = sorted({path.name for path in targets if targets.count(path) > 1})
+    if doubles:
+        raise UserError(f"{doubles[0]}: two images would be written to it; rename one")
+    own = {Path(path).resolve() for path in images}
+    for target in targets:
+        if target.resolve() in own:
+            raise UserError(f"{target}: the result would take the image's own place; give another --out")
+    return targets
 
 
 def fit(image: Tensor, spec: DataSpec) -> Tensor:

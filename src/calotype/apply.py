@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from calotype.applied import fit, load_for, look_for
+from calotype.applied import fit, load_for, look_for, targets_in
 from calotype.datasets.image_file import is_image_file, read_image
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.hardware import precision
@@ -152,14 +152,7 @@ def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Ite
     """
     cfg, module = load_for(run_dir, "stylize", ("fast_style",))
     look_for(images)
-    targets = [out / f"{Path(path).stem}.png" for path in images]
-    doubles = sorted({path.name for path in targets if targets.count(path) > 1})
-    if doubles:
-        raise UserError(f"{doubles[0]}: two images would be written to it; rename one")
-    own = {Path(path).resolve() for path in images}
-    for target in targets:
-        if target.resolve() in own:
-            raise UserError(f"{target}: the result would take the image's own place; give another --out")
+    targets = targets_in(out, images)
     out.mkdir(parents=True, exist_ok=True)
     layout = getattr(torch, str(getattr(cfg.hardware.memory_format, "name", cfg.hardware.memory_format)))
     module = module.to(memory_format=layout)

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate ...`"""
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate ...`"""
     parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -77,6 +77,9 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--label", help="the class, of a run of task=cgan (default: in turn)")
         command.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
         command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
+    translate = commands.add_parser("translate", help="make of each image what the run learned to make")
+    translate.add_argument("images", nargs="+", metavar="IMAGE")
+    translate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
     enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
     identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
@@ -121,6 +124,10 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
 
         draw = getattr(generate, options.command)
         yield from draw(options.run, options.n, options.out, label=options.label, seed=options.seed)
+    elif options.command == "translate":
+        from calotype import generate
+
+        yield from generate.translate(options.run, options.images, options.out)
     elif options.command == "enroll":
         yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
     elif options.command == "identify":
@@ -154,6 +161,22 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
         same = rerun(Path(options.run), None if options.out is None else Path(options.out))
     if not same:
         raise SystemExit(RUN_ERROR)
+
+
+def report_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-report battle RUN_A RUN_B`"""
+    parser = argparse.ArgumentParser(prog="calotype-report", description="Compare finished runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    battle = commands.add_parser("battle", help="two GANs against each other, by each one's discriminator")
+    battle.add_argument("runs", nargs=2, metavar="RUN")
+    battle.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
+    battle.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    options = parser.parse_args(arguments)
+    with _one_line_errors():
+        from calotype.battle import battle as fight
+
+        for line in fight(*options.runs, n=options.n, seed=options.seed):
+            print(line, flush=True)
 
 
 def _application(cfg: DictConfig) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from torch import Tensor
 
-from calotype.applied import load_for
+from calotype.applied import load_for, look_for, targets_in
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
+from calotype.datasets.image_file import read_image
 from calotype.types import UserError
 
 GENERATORS = ("gan", "cgan")
+TRANSLATORS = ("translation", "cyclegan")
 
 
 def sample(run_dir: str | Path, n: int, out: Path, *, label: str | None = None, seed: int = 0) -> Iterator[str]:
@@ -51,6 +54,27 @@ def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = N
     with torch.no_grad():
         images = torch.cat([module(part, None if labels is None else labels[: len(part)]) for part in latents.split(500)])
     yield from _write(images, out)
+
+
+def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Iterator[str]:
+    """Make of each image file, of any size, what the run learned to make, as PNG files of the same names in `out`; their paths.
+
+    Raises:
+        UserError: the run translates nothing, a file is missing or no image, or two images would have the same name.
+    """
+    cfg, module = load_for(run_dir, "translate", TRANSLATORS)
+    look_for(images)
+    targets = targets_in(out, images)
+    pair = instantiate(cfg.data.pair)
+    channels = module.spec.input_shape[0]
+    for path, target in zip(images, targets, strict=True):
+        given = pair.given(read_image(Path(path), module.spec.channels)[None].float() / 255)
+        if given.shape[1] != channels:
+            raise UserError(f"{path}: {given.shape[1]} channels, and the run takes {channels}")
+        out.mkdir(parents=True, exist_ok=True)
+        with torch.no_grad():
+            plots.save_image(module(given), target)
+        yield str(target)
 
 
 def _generator(run_dir: str | Path, command: str, n: int) -> Any:

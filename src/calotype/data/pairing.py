@@ -1,7 +1,8 @@
 """How an image becomes a pair: what a network is given, and what it is to make of it.
 
-Each is called with images (N, C, H, W) in [0, 1] and the numbers of their items (N,), and gives (inputs, targets). What is random
-depends on the item alone, so an image has the same partner in every epoch.
+Each is called with images (N, C, H, W) in [0, 1] and the numbers of their items (N,), and gives (inputs, targets); its `given` makes
+an input of an image (1, C, h, w) that is nobody's target yet: a drawing, a grey or a small photograph. What is random depends on
+the item alone, so an image has the same partner in every epoch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ class Grey:
             raise UserError("data/pair=grey: the images are grey already; choose a data set in colour, or data.preprocess.colour=rgb")
         return _luma(images), images
 
+    def given(self, image: Tensor) -> Tensor:
+        return _luma(image)
+
 
 class Edges:
     """A drawing to the image: one minus the Sobel slope of the luma, times `contrast`, cut to [0, 1]."""
@@ -38,6 +42,9 @@ class Edges:
         kernels = torch.stack([sobel, sobel.T])[:, None]
         slopes = F.conv2d(F.pad(_luma(images), (1, 1, 1, 1), mode="replicate"), kernels)
         return (1 - self.contrast * slopes.square().sum(1, keepdim=True).sqrt()).clamp(0, 1), images
+
+    def given(self, image: Tensor) -> Tensor:
+        return _luma(image)
 
 
 class Hole:
@@ -66,6 +73,9 @@ class Hole:
         hole = inside[:, None].to(images.dtype)
         return torch.cat([images * (1 - hole) + 0.5 * hole, hole], 1), images
 
+    def given(self, image: Tensor) -> Tensor:
+        raise UserError("a run of data/pair=hole is measured only: an image file does not say where its hole is")
+
 
 class Small:
     """Low resolution, enlarged by cubic interpolation to the size of the image, to high: super-resolution.
@@ -85,8 +95,10 @@ class Small:
             raise UserError(
                 f"data.pair.factor={self.factor}: the sides ({height}x{width}) are no multiples of it; set data.preprocess.size"
             )
-        small = F.avg_pool2d(images, self.factor)
-        return F.interpolate(small, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1), images
+        return self.given(F.avg_pool2d(images, self.factor)), images
+
+    def given(self, image: Tensor) -> Tensor:
+        return F.interpolate(image, scale_factor=self.factor, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 class Inverted:
@@ -94,6 +106,9 @@ class Inverted:
 
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         return images, 1 - images
+
+    def given(self, image: Tensor) -> Tensor:
+        return image
 
 
 class SideBySide:
@@ -112,6 +127,9 @@ class SideBySide:
             raise UserError(f"data/pair=side_by_side: the images are {width} pixels wide, which cannot be halved; set data.preprocess.size")
         left, right = images[..., : width // 2], images[..., width // 2 :]
         return (right, left) if self.swap else (left, right)
+
+    def given(self, image: Tensor) -> Tensor:
+        return image
 
 
 def _luma(images: Tensor) -> Tensor:

@@ -195,7 +195,7 @@ class GAN(LightningModule):
         sigma = self._noise()
         seen = real + sigma * torch.randn_like(real) if sigma else real
         shown = generated + sigma * torch.randn_like(generated) if sigma and self.noisy == "both" else generated
-        seen, shown = self._packed(seen), self._packed(shown)
+        seen, shown = self.packed(seen), self.packed(shown)
         # Apart, so that BatchNorm sees either kind by itself.
         real_logits, generated_logits = discriminator(seen, labels), discriminator(shown, labels)
         loss = self.loss(real_logits, generated_logits)
@@ -228,7 +228,7 @@ class GAN(LightningModule):
         if sigma and self.noisy == "both":
             generated = generated + sigma * torch.randn_like(generated)
         with still(discriminator):
-            loss = self.loss.generator(discriminator(self._packed(generated), labels))
+            loss = self.loss.generator(discriminator(self.packed(generated), labels))
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
@@ -252,7 +252,7 @@ class GAN(LightningModule):
         until = self.input_noise_until * max(1, float(self.trainer.estimated_stepping_batches))
         return self.input_noise * max(0.0, 1 - int(self.steps) / until)
 
-    def _packed(self, items: Tensor) -> Tensor:
+    def packed(self, items: Tensor) -> Tensor:
         """(N, C, ...) -> (N / pack, pack C, ...)."""
         return items if self.pack == 1 else items.reshape(len(items) // self.pack, -1, *items.shape[2:])
 
