@@ -24,7 +24,7 @@ class PairsLike:
 
     def __init__(
         self, *, dataset: Any, preprocess: Any, augment: Any, batch_size: int, eval_batch_size: int, val_fraction: float,
-        test_fraction: float, split_seed: int, seed: int, classes: Any, largest_classes: Any, positive: Any, balanced: bool,
+        test_fraction: float, split_seed: int, seed: int, classes: Any, largest_classes: Any, positive: Any, balanced: bool, per_class: Any,
         num_workers: int, ram_budget_mb: int,
     ) -> None: ...  # fmt: skip
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split
+from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split, thinned
 from calotype.types import Source, UserError
 
 LABELS = [0] * 50 + [1] * 20 + [2] * 10
@@ -76,3 +76,16 @@ def test_manifest_hash_follows_the_sides() -> None:
     split = make()
     moved = Split(split.train[1:], (*split.val, split.train[0]), split.test)
     assert told["hash"] != manifest(moved, source, kind="stratified", seed=0)["hash"]
+
+
+def test_thinned_keeps_so_many_of_each_class_for_training_alone() -> None:
+    labels = torch.tensor([0] * 30 + [1] * 30 + [2] * 4)
+    whole = stratified_split(labels.tolist(), val=0.1, test=0.2, seed=3, class_names=["a", "b", "c"])
+    few = thinned(whole, labels, 5, 3)
+    assert (few.val, few.test) == (whole.val, whole.test)
+    assert set(few.train) < set(whole.train)
+    assert torch.bincount(labels[list(few.train)]).tolist() == [5, 5, 2]
+    assert thinned(whole, labels, 5, 3) == few != thinned(whole, labels, 5, 4)
+    assert set(few.train) < set(thinned(whole, labels, 6, 3).train)  # more is more of the same
+    with pytest.raises(UserError, match="per_class=0"):
+        thinned(whole, labels, 0, 3)

@@ -104,6 +104,32 @@ def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: i
     assert two.module.progress["curves"][1, :, 2].isnan().all()  # nothing is held out any more
 
 
+def test_a_fit_leaves_to_the_others_what_it_did_not_see(run) -> None:  # type: ignore[no-untyped-def]
+    options = [
+        "task/stop=held_out",
+        "task.stop.share=0.3",
+        "task.stop.start=5",
+        "task.stop.patience=5",
+        "task.iterations=40",
+        "data.sigma=40",
+    ]
+    module = run(*options, "task.runs=2").module
+    held = module.stop.mask.bool().expand_as(module.kept)
+    apart = (module.restoration.outputs["at_stop"] - module.kept).abs()  # the second fit's, which saw every pixel
+    assert apart[held].max() < 0.002
+    assert apart[~held].max() > 0.02
+    alone = run(*options).module
+    assert (alone.restoration.outputs["at_stop"] - alone.kept).abs().max() < 1e-5  # nobody else is there
+
+
+def test_the_average_forgets_the_beginning(run) -> None:  # type: ignore[no-untyped-def]
+    """While there is little, it is over the last quarter: the long one is not what the noise of the first outputs was."""
+    curves = [run("task.average=" + weight, "data.sigma=5").module.progress["curves"][0] for weight in ("0.9999", "0.5")]
+    assert torch.equal(curves[0][:, 0], curves[1][:, 0])
+    assert curves[0][0, 4] == curves[0][0, 3]  # the first average is the first output
+    assert curves[0][-1, 4] > curves[0][-1, 3] - 1
+
+
 def test_runs_start_anew_and_are_averaged(run) -> None:  # type: ignore[no-untyped-def]
     one, two = run("data.sigma=25"), run("data.sigma=25", "task.runs=2")
     curves = two.module.progress["curves"][..., 0]

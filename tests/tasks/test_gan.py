@@ -237,6 +237,14 @@ def test_bad_options(run, options: list[str], message: str) -> None:  # type: ig
         run(*options)
 
 
+def test_what_generated_images_are_worth(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("task=cgan", "data.per_class=6", "data.batch_size=20", "task.classifier_steps=60", "task.classifier=null", start=DIGITS)
+    accuracies = [result.metrics[f"test/{name}_accuracy"] for name in ("few_real", "gan_train", "augmented")]
+    assert accuracies[0] > 0.5  # sixty images do teach something
+    assert len(set(accuracies)) == 3
+    assert accuracies[1] < accuracies[0]  # a generator of two epochs has nothing to teach
+
+
 def test_points_are_no_images(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=r"multiples of 4.*gan/mlp_gan"):
         run("model=gan/dcgan", start=[o for o in POINTS if "model" not in o])

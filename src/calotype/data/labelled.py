@@ -15,7 +15,7 @@ from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, images_of, labels_of, select, some
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
-from calotype.data.splits import manifest, stratified_split
+from calotype.data.splits import manifest, stratified_split, thinned
 from calotype.types import DataSpec, LabelledBatch, Source, UserError
 
 
@@ -35,6 +35,7 @@ class Labelled(LightningDataModule):
         largest_classes: use the classes with most images, so many of them.
         positive: a class's name, set against the rest: it becomes class 1, all others class 0.
         balanced: draw every class equally often in training.
+        per_class: training images of each class, drawn by the split's seed where there are more; all by default.
         num_workers: processes that decode images which do not fit `ram_budget_mb`.
         ram_budget_mb: data up to this size is decoded once and kept.
     """
@@ -57,6 +58,7 @@ class Labelled(LightningDataModule):
         largest_classes: int | None = None,
         positive: str | int | None = None,
         balanced: bool = False,
+        per_class: int | None = None,
         num_workers: int = 0,
         ram_budget_mb: int = 4096,
     ) -> None:
@@ -78,6 +80,8 @@ class Labelled(LightningDataModule):
             class_names=dataset.class_names,
             official_test=None if dataset.test is None else dataset.test.tolist(),
         )
+        if per_class is not None:
+            split = thinned(split, labels_of(dataset), per_class, split_seed)
         self.split = split
         self.split_manifest: dict[str, Any] = manifest(split, dataset, kind="stratified", seed=split_seed)
         # The split is drawn before one class is set against the rest: the same images test both questions.

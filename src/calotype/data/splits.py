@@ -64,6 +64,17 @@ def stratified_split(
     return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
 
 
+def thinned(split: Split, labels: Tensor, per_class: int, seed: int) -> Split:
+    """The split with at most `per_class` training items of each class; the other sides as they were."""
+    if per_class < 1:
+        raise UserError(f"data.per_class={per_class}: at least 1")
+    train = np.asarray(split.train)
+    of = labels.numpy()[train]
+    # A stream of its own for each class: how many are kept of one changes nothing for another.
+    kept = [np.random.RandomState([seed, label, 2]).permutation(train[of == label])[:per_class] for label in np.unique(of).tolist()]
+    return Split(tuple(sorted(np.concatenate(kept).tolist())), split.val, split.test)
+
+
 def identity_split(
     labels: Sequence[int], *, val: float, test: float, seed: int, names: Sequence[str] = (), by_folder: bool = False
 ) -> Split:

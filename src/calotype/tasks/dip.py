@@ -185,7 +185,8 @@ class DeepImagePrior(LightningModule):
     def _follow(self, output: Tensor, loss: Tensor, tile: SingleImageBatch) -> None:
         at = self.progress["iteration"]
         self.last.copy_(output)
-        self.average.copy_(output) if at == 0 else self.average.lerp_(output, 1 - self.average_weight)
+        # At first over the last quarter of what there was: a long memory would hold on to the noise of the beginning.
+        self.average.lerp_(output, max(1 - self.average_weight, 4 / (at + 4)))
         held, held_out = self._held(tile), None
         if held is not None:
             squared = (self.operator(self.average) - tile.observed).square() * held
@@ -218,6 +219,9 @@ class DeepImagePrior(LightningModule):
         """Add the outputs of the tile that was fitted last, less towards its edges."""
         height, width = self.spec.image_shape[1:]
         window = blend_window(height, width, self._overlap if len(batch.corners) > 1 else 0).to(merged)
+        held = self._held(self._tile(batch))
+        if held is not None and held.shape[2:] == window.shape[-2:]:
+            window = window * (1 - 0.999 * held[0])  # what a fit did not see it leaves to the others, where there are any
         top, left = batch.corners[self.progress["job"] // self.runs].tolist()
         here = (..., slice(top, top + height), slice(left, left + width))
         merged[here] += window * torch.cat([getattr(self, name) for name in OUTPUTS])

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.losses.adversarial import r1_penalty, slope_penalty
 from calotype.metrics.generation import mixture_figures
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
+from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.judge import Judge
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
@@ -48,6 +49,8 @@ class GAN(LightningModule):
         samples: generated items that figures are computed from, in the test; a quarter of them in validation.
         classifier: folder of a run of task=classification whose features judge; `auto` trains one on the same data, once; null for none.
         neighbours: k of precision, recall, density and coverage.
+        classifier_steps: of a conditional model, steps of the classifiers that test what generated images are worth, see
+            `tasks.gan_train`; 0 for none.
 
     Logged: train/d_loss, train/g_loss, train/d_real, train/d_generated (mean logits), train/d_gradient, train/g_gradient (norms), train/r1,
     train/slope_penalty; val/... and test/..., see `metrics.generation`.
@@ -77,6 +80,7 @@ class GAN(LightningModule):
         samples: int = 10000,
         classifier: str | None = None,
         neighbours: int = 5,
+        classifier_steps: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -87,8 +91,8 @@ class GAN(LightningModule):
             )
         if not 0 < input_noise_until <= 1:
             raise UserError(f"task.input_noise_until={input_noise_until}: a share of the training, above 0 to 1")
-        if samples < 100:
-            raise UserError(f"task.samples={samples}: at least 100")
+        if samples < 100 or classifier_steps < 0:
+            raise UserError(f"task.samples={samples}: at least 100; task.classifier_steps={classifier_steps}: 0 and more")
         classes = len(spec.class_names) if self.conditional else 0
         if self.conditional and classes < 2:
             raise UserError(f"task=cgan: the data have {classes} classes, and a condition takes two; use task=gan, or give labels")
@@ -107,6 +111,7 @@ class GAN(LightningModule):
         self.samples = samples
         self.classifier = classifier
         self.neighbours = neighbours
+        self.classifier_steps = classifier_steps
         self.average: Any = copy.deepcopy(self.model.generator).requires_grad_(False) if average else None
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))  # batches; Lightning's own counter counts both networks' steps
@@ -172,7 +177,16 @@ class GAN(LightningModule):
         """As in validation."""
 
     def on_test_epoch_end(self) -> None:
-        for name, value in self._figures("test", self.samples).items():
+        figures = self._figures("test", self.samples)
+        if self.classifier_steps and self.conditional:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            classes = len(self.spec.class_names)
+            labels = torch.arange(self.samples) % classes
+            drawn = self.draw(self.samples, seed=3, labels=labels), labels
+            figures |= classifier_accuracies(
+                data.images("train"), drawn, data.images("test"), num_classes=classes, steps=self.classifier_steps, seed=0
+            )
+        for name, value in figures.items():
             self.log(f"test/{name}", value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
