@@ -30,6 +30,8 @@ NEEDS = {
     "loss=dip/sure": ["model=dip/hourglass", "model.latent=observed", "data/operator=identity"],
     "loss=pair_contrastive": ["task/head=squared_l2"],
     "task/head=squared_l2": ["loss=pair_contrastive"],
+    "loss=pixelcnn/logistic_mixture": ["model=pixelcnn/pixelcnn_pp"],
+    "model=pixelcnn/pixelcnn_pp": ["loss=pixelcnn/logistic_mixture"],
     "model=style/vgg16": ["model.weights=random"],
     "model=style/vgg19": ["model.weights=random"],
 }
@@ -44,7 +46,7 @@ TASKS = {
         "content_style": ["style_transfer"],
         "content_batches": ["fast_style"],
         "steps": ["visualise"],
-        "unlabelled": ["gan"],
+        "unlabelled": ["gan", "pixelcnn"],
         "image_pairs": ["translation", "cyclegan"],
     },
     "model": {
@@ -53,6 +55,7 @@ TASKS = {
         **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "sagan", "mlp_gan"]},
         "gan/unet_patch": ["translation"],
         "gan/cycle": ["cyclegan"],
+        **{f"pixelcnn/{key}": ["pixelcnn"] for key in ["pixelcnn", "linear", "gated_pixelcnn", "pixelcnn_pp"]},
         **{
             f"dip/{key}": ["dip"]
             for key in [
@@ -93,6 +96,7 @@ TASKS = {
             for key in ["non_saturating", "minimax", "least_squares", "hinge", "wasserstein_clip"]
         },
         "gan/wasserstein_gp": ["gan", "cgan"],
+        **{f"pixelcnn/{key}": ["pixelcnn"] for key in ["cross_entropy", "logistic_mixture"]},
         **{key: ["classification"] for key in ["cross_entropy", "cross_entropy_smoothed", "focal"]},
         **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},

@@ -80,7 +80,7 @@ def test_bad_requests(runs: dict[str, Path], tmp_path: Path, task: str, options:
 
 def test_other_tasks_draw_nothing(tmp_path: Path) -> None:
     run = calotype.run(["model.widths=[4]", "trainer.max_epochs=1", "hardware=cpu", "logger=none", f"hydra.run.dir={tmp_path}/c"]).run_dir
-    with pytest.raises(UserError, match="sample needs one of task=gan or cgan"):
+    with pytest.raises(UserError, match="sample needs one of task=gan or cgan or pixelcnn"):
         list(sample(run, 4, tmp_path / "no"))
 
 

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate ...`"""
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
     parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -72,9 +72,17 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     stylize.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the repainted images")
     sample = commands.add_parser("sample", help="draw new images")
     interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
-    for command, count in ((sample, 64), (interpolate, 8)):
+    complete = commands.add_parser("complete", help="draw what a mask hides of an image")
+    complete.add_argument("image", type=Path, metavar="IMAGE")
+    complete.add_argument("--mask", type=Path, required=True, metavar="MASK", help="an image of its size, black where it is hidden")
+    score = commands.add_parser("score", help="print the bits per dimension of each image: high for the odd one out")
+    score.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    score.add_argument("--label", help="the class, of a conditional run")
+    for command in (sample, complete):
+        command.add_argument("--temperature", type=float, help="of task=pixelcnn, below 1 for likelier pixels (default 1)")
+    for command, count in ((sample, 64), (interpolate, 8), (complete, 8)):
         command.add_argument("--n", type=int, default=count, help=f"how many (default {count})")
-        command.add_argument("--label", help="the class, of a run of task=cgan (default: in turn)")
+        command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
         command.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
         command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
@@ -122,8 +130,20 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
     elif options.command in ("sample", "interpolate"):
         from calotype import generate
 
+        more = {"temperature": options.temperature} if options.command == "sample" else {}
         draw = getattr(generate, options.command)
-        yield from draw(options.run, options.n, options.out, label=options.label, seed=options.seed)
+        yield from draw(options.run, options.n, options.out, label=options.label, seed=options.seed, **more)
+    elif options.command == "complete":
+        from calotype import generate
+
+        where = (options.run, options.image, options.mask, options.n, options.out)
+        temperature = 1.0 if options.temperature is None else options.temperature
+        yield from generate.complete(*where, label=options.label, seed=options.seed, temperature=temperature)
+    elif options.command == "score":
+        from calotype import generate
+
+        for path, bits in generate.score(options.run, options.images, label=options.label):
+            yield f"{path}\t{bits:.4f} bits per dimension"
     elif options.command == "translate":
         from calotype import generate
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,26 +15,82 @@ from torch import Tensor
 from calotype.applied import load_for, look_for, targets_in
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
+from calotype.data.levels import quantise
 from calotype.datasets.image_file import read_image
+from calotype.tasks.pixelcnn import PixelLikelihood
 from calotype.types import UserError
 
-GENERATORS = ("gan", "cgan")
+GANS = ("gan", "cgan")
 TRANSLATORS = ("translation", "cyclegan")
 
 
-def sample(run_dir: str | Path, n: int, out: Path, *, label: str | None = None, seed: int = 0) -> Iterator[str]:
+def sample(
+    run_dir: str | Path, n: int, out: Path, *, label: str | None = None, seed: int = 0, temperature: float | None = None
+) -> Iterator[str]:
     """Draw `n` images into `out`: single files, and a grid of them; their paths.
 
     Args:
         label: the class, of a conditional model; by default the classes take turns.
-        seed: of the latents: the same seed draws the same images.
+        seed: of the draw: the same seed draws the same images.
+        temperature: of task=pixelcnn, below 1 for likelier pixels.
 
     Raises:
         UserError: the run draws nothing, `n` is not above 0, or there is no such class.
     """
-    module = _generator(run_dir, "sample", n)
+    module = _generator(run_dir, "sample", n, (*GANS, "pixelcnn"))
     labels = None if label is None else torch.full((n,), _class(module, label))
-    yield from _write(module.draw(n, seed=seed, labels=labels), out)
+    options: dict[str, Any] = {}
+    if isinstance(module, PixelLikelihood):
+        options = {"temperature": 1.0 if temperature is None else temperature, "tell": _progress}
+    elif temperature is not None:
+        raise UserError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
+    yield from _write(module.draw(n, seed=seed, labels=labels, **options), out)
+
+
+def complete(
+    run_dir: str | Path, image: Path, mask: Path, n: int, out: Path, *, label: str | None = None, seed: int = 0, temperature: float = 1.0
+) -> Iterator[str]:
+    """Draw what a mask hides of an image, `n` times, into `out`, and a strip of all beside what is given; their paths.
+
+    A pixel is drawn from those before it in raster order, whether they were given or drawn: what is given below a hole does not steer it.
+
+    Args:
+        mask: an image of the same size, black where it is hidden.
+        label, seed, temperature: as in `sample`.
+
+    Raises:
+        UserError: the run models no pixels, or a file does not fit.
+    """
+    module = _generator(run_dir, "complete", n, ("pixelcnn",))
+    look_for([image, mask])
+    pixels = _at_levels(module, image)
+    known = read_image(mask, 1)[0] >= 128
+    if known.shape != pixels.shape[1:]:
+        raise UserError(f"{mask}: the mask is {known.shape[1]}x{known.shape[0]} pixels and the image {pixels.shape[2]}x{pixels.shape[1]}")
+    if known.all():
+        raise UserError(f"{mask}: it hides nothing; black pixels are hidden")
+    given = torch.where(known, pixels, torch.nan)[None].repeat(n, 1, 1, 1)
+    labels = None if label is None else torch.full((n,), _class(module, label))
+    drawn = module.complete(given, seed=seed, labels=labels, temperature=temperature, tell=_progress)
+    strip = torch.cat([pixels[None], given[:1].nan_to_num(0.5), drawn])
+    yield from _write(drawn, out, page=strip, columns=len(strip))
+
+
+def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = None) -> Iterator[tuple[str, float]]:
+    """Bits per dimension of each image file: high for the odd one out.
+
+    Raises:
+        UserError: the run models no pixels, or a file is no image of its size.
+    """
+    module = _generator(run_dir, "score", 1, ("pixelcnn",))
+    if module.conditional and label is None:
+        raise UserError("score: the run is conditional; say the class by --label")
+    look_for(images)
+    for path in images:
+        pixels = _at_levels(module, Path(path))[None]
+        with torch.no_grad():
+            nats = module(pixels, None if label is None else torch.full((1,), _class(module, label)))
+        yield str(path), nats.item() / (pixels.numel() * math.log(2))
 
 
 def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = None, seed: int = 0) -> Iterator[str]:
@@ -43,7 +101,7 @@ def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = N
     Raises:
         UserError: as `sample`.
     """
-    module = _generator(run_dir, "interpolate", n)
+    module = _generator(run_dir, "interpolate", n, GANS)
     start, end = module.latents(2, seed=seed).double()
     angle = torch.arccos((start @ end / (start.norm() * end.norm())).clamp(-1, 1))
     share = torch.linspace(0, 1, n, dtype=torch.float64)[:, None]
@@ -77,8 +135,8 @@ def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> I
         yield str(target)
 
 
-def _generator(run_dir: str | Path, command: str, n: int) -> Any:
-    _, module = load_for(run_dir, command, GENERATORS)
+def _generator(run_dir: str | Path, command: str, n: int, tasks: Sequence[str]) -> Any:
+    _, module = load_for(run_dir, command, tasks)
     if n < 1:
         raise UserError(f"--n {n}: at least 1")
     return module
@@ -87,21 +145,36 @@ def _generator(run_dir: str | Path, command: str, n: int) -> Any:
 def _class(module: Any, label: str) -> int:
     """The number of a class by its name."""
     if not module.conditional:
-        raise UserError(f"--label {label}: the run was trained without classes; use one of task=cgan")
+        raise UserError(f"--label {label}: the run was trained without classes; use one of task=cgan, or task.conditional=true")
     names = module.spec.class_names
     if label not in names:
         raise UserError(f"--label {label}: the run knows {', '.join(names[:30])}{' and more' if len(names) > 30 else ''}")
     return int(names.index(label))
 
 
-def _write(images: Tensor, out: Path) -> Iterator[str]:
+def _at_levels(module: Any, path: Path) -> Tensor:
+    """The image (C, H, W) of the run's size at its levels; of two levels, cut at one half."""
+    channels, height, width = module.spec.image_shape
+    image = read_image(path, module.spec.channels)
+    if tuple(image.shape) != (channels, height, width):
+        found = "x".join(map(str, image.shape))
+        raise UserError(f"{path}: {found} (channels, height, width), and the run models {channels}x{height}x{width}")
+    return quantise(image[None].float() / 255, torch.zeros(1), module.levels, binarise="threshold", seed=0, training=False)[0]
+
+
+def _progress(done: int, rows: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\rrow {done} of {rows}", end="" if done < rows else "\n", file=sys.stderr, flush=True)
+
+
+def _write(images: Tensor, out: Path, *, page: Tensor | None = None, columns: int | None = None) -> Iterator[str]:
     out.mkdir(parents=True, exist_ok=True)
     digits = len(str(len(images)))
     for i, image in enumerate(images, 1):
         path = out / f"{i:0{digits}}.png"
         plots.save_image(image[None], path)
         yield str(path)
-    if len(images) > 1:
+    if len(images) > 1 or page is not None:
         path = out / "grid.png"
-        plots.save_image(grid(images, round(len(images) ** 0.5 + 0.499)), path)
+        plots.save_image(grid(images if page is None else page, columns or round(len(images) ** 0.5 + 0.499)), path)
         yield str(path)

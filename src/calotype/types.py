@@ -18,6 +18,7 @@ Embeddings: TypeAlias = "Tensor"  # (N, D) points in a metric space
 Image: TypeAlias = "Tensor"  # (1, C, H, W) in [0, 1], of the model's `latent`
 Features: TypeAlias = "dict[str, Tensor]"  # name of a layer -> (N, C, h, w); the model is given images and the names
 Stylized: TypeAlias = "Tensor"  # (N, 3, H, W) in [0, 1], of images of the same size
+Predicted: TypeAlias = "Tensor"  # of images (N, C, H, W), what each pixel's distribution is by those before it; logits or parameters
 Translated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], of inputs of the same size
 Generated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], or (N, D), of latents (N, Z) and, where there are classes, labels (N,)
 

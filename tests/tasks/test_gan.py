@@ -18,8 +18,9 @@ from calotype.data.unlabelled import Unlabelled
 from calotype.losses.adversarial import NonSaturating
 from calotype.models.dcgan import DCGAN
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
+from calotype.tasks.averaging import follow
 from calotype.tasks.cgan import ConditionalGAN
-from calotype.tasks.gan import GAN, follow
+from calotype.tasks.gan import GAN
 from calotype.types import DataSpec, UserError
 
 PLAIN = ["hardware=cpu", "hardware.num_threads=1", "logger=none"]

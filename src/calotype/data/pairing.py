@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from calotype.data.draws import even_number
 from calotype.types import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -65,7 +66,7 @@ class Hole:
         inside = None
         for axis, side in enumerate(images.shape[2:]):
             length = max(1, round(self.share * side))
-            start = (_unit(items, 2 * self.seed + axis) * (side - length + 1)).long()
+            start = (even_number(items, 2 * self.seed + axis) * (side - length + 1)).long()
             place = torch.arange(side, device=images.device)
             here = (place >= start[:, None]) & (place < start[:, None] + length)
             inside = here[:, :, None] if inside is None else inside & here[:, None]
@@ -136,11 +137,3 @@ def _luma(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     return (images * images.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-
-
-def _unit(items: Tensor, seed: int) -> Tensor:
-    """A number in [0, 1) for each item, the same on every machine (the finaliser of MurmurHash3, in 32 bits)."""
-    x = (items.long() + 0x9E3779B9 * (seed + 1)) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return ((x ^ (x >> 16)) & 0xFFFFFFFF).double() / 2**32

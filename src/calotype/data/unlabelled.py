@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, images_of, labels_of, select
+from calotype.data.levels import quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, stratified_split
@@ -32,6 +33,9 @@ class Unlabelled(LightningDataModule):
         split_seed: of the split.
         seed: of the order of the batches.
         classes: names of those to use, all by default.
+        levels: of a pixel, 2 to 256: values become k / (levels - 1), k = 0, 1, ...; as they are by default.
+        binarise: of two levels: threshold at one half; stochastic, 1 as often as the grey value says, fixed by the item and `seed` of the
+            split; or dynamic, the same drawn anew in every training batch, and fixed in evaluation. A likelihood depends on it.
         num_workers: processes that decode images which do not fit `ram_budget_mb`.
         ram_budget_mb: data up to this size is decoded once and kept.
     """
@@ -51,12 +55,17 @@ class Unlabelled(LightningDataModule):
         split_seed: int = 0,
         seed: int = 0,
         classes: Sequence[str] | None = None,
+        levels: int | None = None,
+        binarise: Literal["threshold", "stochastic", "dynamic"] = "stochastic",
         num_workers: int = 0,
         ram_budget_mb: int = 4096,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.eval_batch_size={eval_batch_size}: at least 1")
+        if levels is not None and not 2 <= levels <= 256:
+            raise UserError(f"data.levels={levels}: of a pixel, 2 to 256")
+        self.levels, self.binarise, self.split_seed = levels, binarise, split_seed
         self.augment = augment
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = seed
@@ -88,6 +97,14 @@ class Unlabelled(LightningDataModule):
         """Up to `most` images of a side (train, val or test) in [0, 1], and their labels, drawn where there are more."""
         return images_of(self.items, getattr(self.split, side), most, seed)
 
+    def quantised(self, side: str) -> Tensor:
+        """All images of a side at their levels, as in evaluation: int64 (N, C, H, W) of 0 to levels - 1."""
+        assert self.levels is not None
+        numbers = torch.tensor(getattr(self.split, side))
+        images = as_float(self.items.pixels(numbers), None, training=False)
+        images = quantise(images, numbers, self.levels, binarise=self.binarise, seed=self.split_seed, training=False)
+        return torch.round(images * (self.levels - 1)).long()
+
     def train_dataloader(self) -> DataLoader[UnlabelledBatch]:
         return self._loader(self.split.train, train=True)
 
@@ -99,7 +116,10 @@ class Unlabelled(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: UnlabelledBatch, dataloader_idx: int) -> UnlabelledBatch:
         training = self.trainer is not None and self.trainer.training
-        return batch._replace(images=as_float(batch.images, self.augment, training=training))
+        images = as_float(batch.images, self.augment, training=training)
+        if self.levels is not None:
+            images = quantise(images, batch.indices, self.levels, binarise=self.binarise, seed=self.split_seed, training=training)
+        return batch._replace(images=images)
 
     def _loader(self, indices: Sequence[int], *, train: bool) -> DataLoader[UnlabelledBatch]:
         batch_size = self.batch_size if train else self.eval_batch_size

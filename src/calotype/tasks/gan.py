@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.losses.adversarial import r1_penalty, slope_penalty
 from calotype.metrics.generation import mixture_figures
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
+from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.judge import Judge
 from calotype.tasks.schedule import with_schedule
@@ -305,17 +306,3 @@ class still:
             norm.track_running_stats = True
         for vectors in self.spectral:
             vectors.training = True
-
-
-def follow(average: nn.Module, network: nn.Module, weight: float, steps: int) -> None:
-    """Move `average` towards `network`, buffers included; faster at first, when there is nothing to remember."""
-    share = 1 - min(weight, (1 + steps) / (10 + steps))
-    for mine, its in ((average.parameters(), network.parameters()), (average.buffers(), network.buffers())):
-        pairs = [(a, b.detach()) for a, b in zip(mine, its, strict=True)]
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        with torch.no_grad():
-            if floats:
-                torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
-            for a, b in pairs:
-                if not a.is_floating_point():
-                    a.copy_(b)

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.metrics.translation import Translations
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
-from calotype.tasks.gan import follow, still
+from calotype.tasks.averaging import follow
+from calotype.tasks.gan import still
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
 

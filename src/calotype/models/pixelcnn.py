@@ -1,0 +1,121 @@
+"""PixelCNN: a stack of masked convolutions that gives every pixel's distribution from the pixels before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calotype.models.masked import MaskedConv2d
+from calotype.types import ImageShape, Predicted, UserError
+
+
+class PixelCNN(nn.Module):
+    """A 7x7 convolution of kind A, residual blocks (1x1, 3x3, 1x1) of kind B, two 1x1 layers (van den Oord et al., 2016, "Pixel Recurrent
+    Neural Networks").
+
+    Colours are taken in order: G sees R, B sees both. With `blocks` 0 and `width` 0 it is one masked convolution: a linear autoregressive
+    model.
+
+    Args:
+        image_shape: (C, H, W).
+        num_classes: K that it is conditioned on by a bias for every layer's features, 0 for none.
+        levels: of a pixel.
+        width: channels; a multiple of 2 C.
+        blocks: residual blocks.
+        kernel: of the first layer, odd.
+
+    Shapes: images (N, C, H, W) in [0, 1], labels (N,) -> logits (N, levels, C, H, W).
+    """
+
+    gives = "logits"
+
+    def __init__(
+        self, image_shape: ImageShape, num_classes: int = 0, levels: int = 2, *, width: int = 64, blocks: int = 8, kernel: int = 7
+    ) -> None:
+        super().__init__()
+        colours = image_shape[0]
+        if width % (2 * colours) or blocks < 0 or kernel < 3 or kernel % 2 == 0 or levels < 2:
+            raise UserError(
+                f"model: width={width} must be a multiple of {2 * colours}, blocks={blocks} 0 and more, kernel={kernel} odd and above 1, "
+                f"levels={levels} 2 and more"
+            )
+        self.levels = levels
+        self.colours = colours
+        out = levels * colours
+        self.first = MaskedConv2d(colours, width or out, kernel, "A", colours=colours)
+        self.blocks = nn.ModuleList(Block(width, colours) for _ in range(blocks))
+        self.last = nn.ModuleList(
+            [MaskedConv2d(width, width, 1, "B", colours=colours), MaskedConv2d(width, out, 1, "B", colours=colours)] if width else []
+        )
+        self.condition = nn.Embedding(num_classes, width or out) if num_classes else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+
+    @property
+    def steps_per_pixel(self) -> int:
+        """Colours that are drawn one after the other."""
+        return self.colours
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Predicted:
+        x = self.first(images * 2 - 1)
+        if self.condition is not None:
+            assert labels is not None
+            x = x + self.condition(labels)[:, :, None, None].to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        for layer in self.last:
+            x = layer(F.relu(x))
+        return x.float().view(len(x), self.colours, self.levels, *x.shape[2:]).transpose(1, 2)
+
+    def start(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
+        """What `pixel` needs to go on from: caches of every layer that looks around."""
+        n, _, height, width = images.shape
+        look: Any = [self.first, *(block.look for block in self.blocks)]
+        return {
+            "caches": [layer.cache(n, height, width) for layer in look],
+            "ready": {layer: layer.ready() for layer in self.modules() if isinstance(layer, MaskedConv2d)},
+            "condition": None if self.condition is None or labels is None else self.condition(labels).detach(),
+        }
+
+    def pixel(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> Tensor:
+        """The logits (N, levels, C) of one pixel, of whose colours those that are known are noted first. Positions come in raster order."""
+        caches, ready = state["caches"], state["ready"]
+        self.first.put(caches[0], row, column, images[:, :, row, column] * 2 - 1)
+        x = self.first.at(caches[0], row, column, ready[self.first])
+        if state["condition"] is not None:
+            x = x + state["condition"]
+        block: Any
+        for block, cache in zip(self.blocks, caches[1:], strict=True):
+            x = block.pixel(x, cache, row, column, ready)
+        layer: Any
+        for layer in self.last:
+            weight, bias = ready[layer]
+            x = torch.addmm(bias, F.relu(x), weight)
+        return x.view(len(x), self.colours, self.levels).transpose(1, 2)
+
+    def note(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> None:
+        """That all colours of a position are drawn now, for those that come after it."""
+        self.first.put(state["caches"][0], row, column, images[:, :, row, column] * 2 - 1)
+
+
+class Block(nn.Module):
+    """x + 1x1(3x3(1x1(x))), ReLU before each, half as many channels inside."""
+
+    def __init__(self, width: int, colours: int) -> None:
+        super().__init__()
+        self.narrow = MaskedConv2d(width, width // 2, 1, "B", colours=colours)
+        self.look = MaskedConv2d(width // 2, width // 2, 3, "B", colours=colours)
+        self.widen = MaskedConv2d(width // 2, width, 1, "B", colours=colours)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.look(F.relu(self.narrow(F.relu(x))))
+        return x + self.widen(F.relu(y))
+
+    def pixel(self, x: Tensor, cache: Tensor, row: int, column: int, ready: dict[Any, tuple[Tensor, Tensor]]) -> Tensor:
+        y = torch.addmm(ready[self.narrow][1], F.relu(x), ready[self.narrow][0])
+        self.look.put(cache, row, column, F.relu(y))
+        y = self.look.at(cache, row, column, ready[self.look])
+        return x + torch.addmm(ready[self.widen][1], F.relu(y), ready[self.widen][0])

@@ -1,0 +1,180 @@
+"""Exact likelihoods of images by the pixels before each pixel, and images drawn from them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from calotype.metrics.likelihood import independent_pixels, png_bits
+from calotype.tasks.averaging import follow
+from calotype.tasks.pixel_draw import draw_pixels
+from calotype.tasks.schedule import with_schedule
+from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
+
+
+class PixelLikelihood(LightningModule):
+    """Maximises sum log p(pixel | pixels before it, class) (van den Oord et al., 2016).
+
+    Args:
+        spec: of the data; `calotype.run` gives it.
+        model: called with (image_shape, num_classes, levels); has `start`, `pixel`, `note` for drawing.
+        loss: called with (levels); of `losses.likelihood`.
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer.
+        levels: of a pixel, the data's.
+        conditional: tell the model the class.
+        average: weight of the past in the running average of the model, which is tested and used; 0 for none.
+
+    Logged: train/bits_per_dim, and of val and test: nll_nats (of an image), bits_per_dim (nll_nats / (values of an image ln 2)); in the
+    test also independent_bits_per_dim (each pixel by its own histogram over the training images) and png_bits_per_dim.
+    """
+
+    needs = Needs(batch=UnlabelledBatch, model="Predicted", loss=("predicted", "images"))
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        model: Callable[..., nn.Module],
+        loss: Callable[..., nn.Module],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        levels: int = 2,
+        conditional: bool = False,
+        average: float = 0.999,
+    ) -> None:
+        super().__init__()
+        if levels is None or not 2 <= levels <= 256:
+            raise UserError(f"data.levels={levels}: of a pixel, 2 to 256")
+        if not 0 <= average < 1:
+            raise UserError(f"task.average={average}: 0 to below 1")
+        if len(spec.image_shape) != 3:
+            raise UserError("task=pixelcnn: draws images, and the data are points")
+        if conditional and len(spec.class_names) < 2:
+            raise UserError(f"task.conditional=true: the data have {len(spec.class_names)} classes, and a condition takes two")
+        self.spec = spec
+        self.levels = levels
+        self.conditional = conditional
+        self.model: Any = model(spec.image_shape, len(spec.class_names) if conditional else 0, levels)
+        self.loss: Any = loss(levels=levels)
+        if self.model.gives != self.loss.takes:
+            raise UserError(
+                f"loss: {type(self.loss).__name__} takes {self.loss.takes}, and the model gives {self.model.gives}; choose "
+                "loss=pixelcnn/cross_entropy for logits and loss=pixelcnn/logistic_mixture for a mixture"
+            )
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.average_weight = average
+        self.average: Any = copy.deepcopy(self.model).requires_grad_(False) if average else None
+        self.steps: Tensor
+        self.register_buffer("steps", torch.tensor(0))
+        self._nats: list[Tensor] = []
+
+    @property
+    def best_model(self) -> Any:
+        """The running average, where there is one."""
+        return self.model if self.average is None else self.average
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W) at the run's levels -> nats of each (N,)."""
+        return self.loss(self.best_model(images, labels if self.conditional else None), images)
+
+    def draw(
+        self,
+        n: int,
+        *,
+        seed: int,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+        method: Literal["fast", "full"] = "fast",
+        tell: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """`n` images on the CPU; the classes of a conditional model take turns where they are not given."""
+        given = torch.full((n, *self.spec.image_shape), torch.nan)
+        return self.complete(given, seed=seed, labels=labels, temperature=temperature, method=method, tell=tell)
+
+    def complete(
+        self,
+        given: Tensor,
+        *,
+        seed: int,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+        method: Literal["fast", "full"] = "fast",
+        tell: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Images (N, C, H, W) whose hidden pixels (NaN) are drawn, on the CPU; see `draw_pixels`."""
+        if temperature <= 0:
+            raise UserError(f"temperature {temperature}: above 0")
+        if self.conditional and labels is None:
+            labels = torch.arange(len(given)) % len(self.spec.class_names)
+        model = self.best_model
+        was = model.training
+        model.eval()
+        labels = None if labels is None else labels.to(self.device)
+        drawn = draw_pixels(
+            model, self.loss, given.to(self.device), labels=labels, seed=seed, temperature=temperature, method=method, tell=tell
+        )
+        model.train(was)
+        return drawn.cpu()
+
+    def training_step(self, batch: UnlabelledBatch, batch_idx: int) -> Tensor:
+        predicted = self.model(batch.images, batch.labels if self.conditional else None)
+        with torch.autocast(self.device.type, enabled=False):
+            bits = self._bits(self.loss(predicted, batch.images).mean())
+        self.log("train/bits_per_dim", bits, prog_bar=True)
+        return bits
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.steps += 1
+        if self.average is not None:
+            follow(self.average, self.model, self.average_weight, int(self.steps))
+
+    def on_train_epoch_end(self) -> None:
+        if not all(p.isfinite().all() for p in self.model.parameters()):
+            raise UserError("the weights are no longer numbers: lower optimizer.lr, or set trainer.gradient_clip_val=1")
+
+    def validation_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
+        self._nats.append(self(batch.images, batch.labels))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_figures("val")
+
+    def test_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
+        self._nats.append(self(batch.images, batch.labels))
+
+    def on_test_epoch_end(self) -> None:
+        self._log_figures("test")
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        train, test = (data.quantised(side) for side in ("train", "test"))
+        self.log("test/independent_bits_per_dim", independent_pixels(train, test, self.levels))
+        self.log("test/png_bits_per_dim", png_bits(test[:1000], self.levels))
+
+    def configure_optimizers(self) -> Any:
+        try:
+            made = self.optimizer(list(self.model.parameters()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"optimizer: {error}") from None
+        return with_schedule(made, self.scheduler, self.trainer.estimated_stepping_batches)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spec"] = self.spec._asdict()
+
+    def _bits(self, nats: Tensor) -> Tensor:
+        """Of nats of an image, bits of each of its values."""
+        return nats / (math.prod(self.spec.image_shape) * math.log(2))
+
+    def _log_figures(self, side: str) -> None:
+        nats = torch.cat(self._nats).double().mean()
+        self._nats.clear()
+        self.log(f"{side}/nll_nats", nats, prog_bar=True, sync_dist=True)
+        self.log(f"{side}/bits_per_dim", self._bits(nats), prog_bar=True, sync_dist=True)

@@ -1,0 +1,150 @@
+"""PixelCNN: figures by hand, a run folder, completion, scoring, resume, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import calotype
+from calotype.cli import apply_main
+from calotype.generate import complete, sample, score
+from calotype.types import UserError
+
+SMALL = ["task=pixelcnn", "dataset=digits", "data.levels=4", "model.width=8", "trainer.max_epochs=2", "hardware=cpu",
+         "hardware.num_threads=1", "logger=none", "callbacks.pictures.columns=2", "callbacks.pictures.completions=2"]  # fmt: skip
+PLAIN = ["model.blocks=1"]
+
+
+@pytest.fixture
+def run(tmp_path: Path):  # type: ignore[no-untyped-def]
+    count = iter(range(100))
+
+    def go(*overrides: str):  # type: ignore[no-untyped-def]
+        plain = [] if any(o.startswith("model=") for o in overrides) else PLAIN
+        return calotype.run([*SMALL, *plain, f"hydra.run.dir={tmp_path}/p{next(count)}", *overrides])
+
+    return go
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def test_whole_run_folder(run) -> None:  # type: ignore[no-untyped-def]
+    result = run()
+    for side in ("val", "test"):
+        bits, nats = result.metrics[f"{side}/bits_per_dim"], result.metrics[f"{side}/nll_nats"]
+        assert bits == pytest.approx(nats / (64 * math.log(2)), rel=1e-6)
+    assert result.metrics["test/bits_per_dim"] < 2  # two bits hold four levels
+    assert result.metrics["test/independent_bits_per_dim"] < 2
+    names = {p.name for p in (result.run_dir / "images").iterdir()}
+    assert {"samples.png", "drawing.gif", "completions.png", "receptive_field.png", "curves.png"} <= names
+    with Image.open(result.run_dir / "images/drawing.gif") as film:
+        assert film.n_frames == 8  # type: ignore[attr-defined]
+
+
+def test_the_likelihood_is_one_over_all_images(run) -> None:  # type: ignore[no-untyped-def]
+    """Of all 2^6 images of 2x3 pixels, by the model that was trained."""
+    module = run("data.levels=2", "data.preprocess.size=[2,3]", "data.binarise=threshold").module
+    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6).view(64, 1, 2, 3)
+    with torch.no_grad():
+        assert torch.exp(-module(every)).sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model=pixelcnn/gated_pixelcnn", "model.dilations=[1,2]", "task.conditional=true"],
+        ["model=pixelcnn/pixelcnn_pp", "loss=pixelcnn/logistic_mixture", "model.dilations=[1]", "data.levels=256"],
+        ["model=pixelcnn/linear", "model.width=0", "data.levels=16"],
+        ["data.preprocess.colour=rgb", "model.width=12", "task.average=0"],
+        ["data.levels=2", "data.binarise=dynamic"],
+    ],
+)
+def test_every_kind_learns_and_draws(run, options: list[str]) -> None:  # type: ignore[no-untyped-def]
+    result = run(*options, "trainer.max_epochs=1")
+    assert result.metrics["test/nll_nats"] > 0
+    module = result.module
+    fast, full = (module.draw(3, seed=4, method=method) for method in ("fast", "full"))
+    assert torch.equal(fast, full)
+    assert 0 <= fast.min() <= fast.max() <= 1
+
+
+def test_a_condition_is_told(run) -> None:  # type: ignore[no-untyped-def]
+    module = run("task.conditional=true", "task.average=0", "trainer.max_epochs=4", "optimizer.lr=0.01").module
+    first, second = (module.draw(4, seed=1, labels=torch.full((4,), label)) for label in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(module.draw(4, seed=1), module.draw(4, seed=1, labels=torch.tensor([0, 1, 2, 3])))
+
+
+def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    result = run()
+    folder, module = result.run_dir, calotype.load(result.run_dir)
+    assert pixels(next(iter([*sample(folder, 3, tmp_path / "s", seed=5, temperature=0.5)]))).shape == (8, 8)
+    photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+    Image.fromarray(np.random.RandomState(0).randint(0, 255, (8, 8), dtype=np.uint8)).save(photo)
+    known = np.full((8, 8), 255, np.uint8)
+    known[4:, 2:] = 0
+    Image.fromarray(known).save(mask)
+    capsys.readouterr()
+    apply_main([str(folder), "complete", str(photo), "--mask", str(mask), "--n", "3", "--out", f"{tmp_path}/c"])
+    files = capsys.readouterr().out.split()
+    assert [Path(f).name for f in files] == ["1.png", "2.png", "3.png", "grid.png"]
+    given = np.floor(pixels(photo).astype(float) * 4 / 256) / 3 * 255
+    drawn = [pixels(f) for f in files[:3]]
+    assert all(np.abs(d - given)[known > 0].max() <= 1 for d in drawn)
+    assert any((d != drawn[0]).any() for d in drawn[1:])
+    apply_main([str(folder), "score", str(photo), f"{tmp_path}/s/1.png"])
+    lines = capsys.readouterr().out.splitlines()
+    bits = [float(line.split("\t")[1].split()[0]) for line in lines]
+    with torch.no_grad():
+        nats = module(torch.from_numpy(given / 255).float()[None, None]).item()
+    assert bits[0] == pytest.approx(nats / (64 * math.log(2)), abs=1e-3)
+    assert bits[0] > bits[1]  # noise is the odd one out beside what the model drew itself
+
+
+def test_bad_requests(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = run("trainer.max_epochs=1").run_dir
+    small, white = tmp_path / "small.png", tmp_path / "white.png"
+    Image.fromarray(np.zeros((5, 8), np.uint8)).save(small)
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(white)
+    for call, message in (
+        (lambda: complete(folder, white, small, 2, tmp_path / "no"), "the mask is 8x5"),
+        (lambda: complete(folder, white, white, 2, tmp_path / "no"), "hides nothing"),
+        (lambda: complete(folder, small, white, 2, tmp_path / "no"), "the run models 1x8x8"),
+        (lambda: score(folder, [tmp_path / "none.png"]), "no such file"),
+        (lambda: sample(folder, 2, tmp_path / "no", temperature=0), "temperature 0"),
+        (lambda: sample(folder, 2, tmp_path / "no", label="3"), "without classes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list(call())
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["data.levels=1"], r"data\.levels=1"),
+        (["data.levels=300"], r"data\.levels=300"),
+        (["loss=pixelcnn/logistic_mixture"], r"takes mixture, and the model gives logits"),
+        (["task.average=1"], r"task\.average=1"),
+        (["dataset=gaussians_2d"], "points"),
+        (["data.classes=['3']", "task.conditional=true"], "1 classes"),
+    ],
+)
+def test_bad_options(run, options: list[str], message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=message):
+        run(*options)
+
+
+def test_same_seed_same_figures(run) -> None:  # type: ignore[no-untyped-def]
+    first, again, other = (run("data.levels=2", f"seed={seed}", "data.split_seed=0") for seed in (0, 0, 1))
+    assert first.metrics == again.metrics
+    assert first.metrics["test/nll_nats"] != other.metrics["test/nll_nats"]
+    # The binarisation is of the split's seed, so the test images are the same ones.
+    assert first.metrics["test/independent_bits_per_dim"] == other.metrics["test/independent_bits_per_dim"]
