@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import calotype
-from calotype.cli import apply_main, main, rerun_main
+from calotype.cli import apply_main, main, report_main, rerun_main
 from helpers import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,6 +82,21 @@ def faces_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def generative_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("generative")
+    fast = ["dataset=digits", "hardware=cpu", "logger=none", "trainer.max_epochs=1"]
+    few = ["model.width=4", "data.preprocess.size=16"]
+    kinds = {
+        "DRAWN": ["task=cgan", "task.samples=100", "task.classifier=null", *few],
+        "TRANSLATED": ["task=translation", "model.levels=1", *few],
+        "PIXELS": ["task=pixelcnn", "model.width=4", "model.blocks=1", "data.preprocess.size=[16,20]", "callbacks.pictures.columns=1"],
+    }
+    for name, options in kinds.items():
+        calotype.run([*fast, *options, f"hydra.run.dir={folder}/{name}"])
+    return {name: f"{folder}/{name}" for name in kinds}
+
+
+@pytest.fixture(scope="module")
 def style_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("style") / "run"
     few = [
@@ -107,7 +122,14 @@ def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_commands_run(
-    command: str, readme_run: Path, faces_run: Path, style_run: Path, vgg16_file: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch
+    command: str,
+    readme_run: Path,
+    faces_run: Path,
+    style_run: Path,
+    vgg16_file: Path,
+    generative_runs: dict[str, str],
+    image_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each in this process, shortened by debug=fast; RUN, FACES, photos/, people/, photo.jpg and so on stand for what a user has."""
     if command.startswith(("make ", "git ", "cd ", "pip ", "export ", "tensorboard ", "source ")):
@@ -127,13 +149,15 @@ def test_readme_commands_run(
         monkeypatch.setenv("CALOTYPE_DATA", str(Path(REAL_DATA).resolve()))
     program, *arguments = [part.replace("RUN", str(readme_run)) if part.endswith("RUN") else part for part in shlex.split(command)]
     (Path.cwd() / "vgg16.pth").symlink_to(vgg16_file)
-    arguments = [{"FACES": str(faces_run), "STYLE": str(style_run)}.get(part, part) for part in arguments]
+    arguments = [{"FACES": str(faces_run), "STYLE": str(style_run), **generative_runs}.get(part, part) for part in arguments]
     if program == "calotype-apply":
         if "--gallery" in arguments and "enroll" not in arguments:  # what the line above made
             apply_main([str(faces_run), "enroll", "people", "--gallery", "people.gallery"])
             if "remove" in arguments:
                 apply_main([str(faces_run), "gallery", "add", "Ada", "photo.jpg", "--gallery", "people.gallery"])
         return apply_main(arguments)
+    if program == "calotype-report":
+        return report_main([*arguments, "--n", "50"])
     if program == "calotype-rerun":
         return rerun_main([*arguments, "--out", "again"])
     assert program == "calotype"

@@ -17,6 +17,14 @@ from calotype.whole_file import whole_file
 
 NAMES = {"nlm": "non-local means", "tv": "total variation", "bm3d": "BM3D", "telea": "Telea", "navier_stokes": "Navier-Stokes"}
 
+LINES = {
+    "psnr": "last output",
+    "psnr_average": "running average",
+    "variance": "variance of the outputs",
+    "held_out": "running average, held-out pixels",
+    "loss": "loss",
+}
+
 
 class RestorationPictures(Callback):
     """Writes images/restored.png and restored.tif (16 bits), comparison.png, progress.png and stopping.png.
@@ -73,7 +81,7 @@ def _stopping(found: Restoration) -> Figure:
     for axis, panel in zip(figure.subplots(1, 2), panels, strict=True):
         names = {"psnr": ("psnr", "psnr_average")}.get(panel, (panel,))
         for name in names:
-            axis.plot(x, curves[name][known], label=name.replace("_", " of running "), linewidth=1.2)
+            axis.plot(x, curves[name][known], label=LINES[name], linewidth=1.2)
         if panel == "psnr":
             for name, value in found.figures.items():
                 if name.startswith("baseline/") and not name.startswith("baseline/hole"):
