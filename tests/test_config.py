@@ -47,6 +47,7 @@ TASKS = {
         "content_batches": ["fast_style"],
         "steps": ["visualise"],
         "unlabelled": ["gan", "pixelcnn"],
+        "texture": ["pixelcnn", "efros_leung"],
         "image_pairs": ["translation", "cyclegan"],
     },
     "model": {
@@ -110,7 +111,12 @@ TASKS = {
 FITTED = ("model=embedding/pixels", "model=embedding/pca", "model=embedding/lda")
 
 
-FOLDERS = {"style_transfer": ("style_transfer", "fast_style", "visualise"), "gan": ("gan", "cyclegan"), "cgan": ("cgan", "translation")}
+FOLDERS = {
+    "style_transfer": ("style_transfer", "fast_style", "visualise"),
+    "gan": ("gan", "cyclegan"),
+    "cgan": ("cgan", "translation"),
+    "pixelcnn": ("pixelcnn", "efros_leung"),
+}
 
 
 def tasks_of(option: str) -> list[str]:

@@ -199,9 +199,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
             write_json(run_dir / "split.json", manifest)
         record.update(split_hash=manifest and manifest["hash"], hardware=describe(trainer))
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        print(
-            f"{cfg.model._target_.rpartition('.')[2]}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True
-        )
+        what = (cfg.model or cfg.task)._target_.rpartition(".")[2]
+        print(f"{what}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True)
     last = _checkpoint(run_dir, "last") if go_on else None
     trainer.fit(module, datamodule, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:

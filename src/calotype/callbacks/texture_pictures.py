@@ -1,0 +1,59 @@
+"""A texture drawn by a model and by its yardstick, larger than the pieces that the model saw, and a hole filled by both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from calotype.callbacks import plots
+from calotype.metrics.efros_leung import efros_leung
+
+SEED = 2
+
+
+class TexturePictures(Callback):
+    """Writes images/texture.png (drawn by the model), efros_leung.png, comparison.png and filled.png.
+
+    Args:
+        size: pixels a side of what is drawn; 0 for no pictures.
+        hole: pixels a side of the hole that is filled.
+        sample: pixels a side of the piece of the picture whose neighbourhoods are looked at; time and memory go with its area.
+        window, tolerance: of Efros and Leung's sampling, see `metrics.efros_leung`.
+    """
+
+    def __init__(self, *, size: int = 96, hole: int = 24, sample: int = 128, window: int = 15, tolerance: float = 0.1) -> None:
+        self.size = size
+        self.hole = hole
+        self.sample = sample
+        self.window = window
+        self.tolerance = tolerance
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or not self.size:
+            return
+        module: Any = pl_module
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        folder = Path(trainer.default_root_dir) / "images"
+        sample, test = data.parts["train"][:, : self.sample, : self.sample], data.parts["test"]
+        nothing = torch.full((1, len(sample), self.size, self.size), torch.nan)
+        cut = sample[:, : self.size, : self.size]
+        drawn = {"sample": cut[None], **self._both(module, sample, nothing)}
+        for name, image in list(drawn.items())[1:]:
+            plots.save_image(image, folder / ("texture.png" if name == "PixelCNN" else "efros_leung.png"))
+        plots.save(plots.strip([plots.to_image(image) for image in drawn.values()], list(drawn)), folder / "comparison.png")
+        side = min(self.size, *test.shape[1:])
+        whole = test[None, :, :side, :side]
+        given = whole.clone()
+        middle = slice((side - self.hole) // 2, (side - self.hole) // 2 + self.hole)
+        given[:, :, middle, middle] = torch.nan
+        filled = {"given": given.nan_to_num(0.5), "as it was": whole, **self._both(module, sample, given)}
+        plots.save(plots.strip([plots.to_image(image) for image in filled.values()], list(filled)), folder / "filled.png")
+
+    def _both(self, module: Any, sample: Tensor, given: Tensor) -> dict[str, Tensor]:
+        drawn = efros_leung(sample, given[0], window=self.window, tolerance=self.tolerance, seed=SEED)[None]
+        learned = {"PixelCNN": module.complete(given, seed=SEED)} if hasattr(module, "complete") else {}
+        return {**learned, "Efros and Leung": drawn}

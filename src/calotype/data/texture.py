@@ -1,0 +1,156 @@
+"""Pieces of one picture of a texture, for a model that is to draw more of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from itertools import pairwise
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from calotype.data.items import Items, as_float
+from calotype.data.levels import quantise
+from calotype.data.preprocess import Preprocess
+from calotype.data.sampler import EpochSampler
+from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
+
+
+class TexturePieces(LightningDataModule):
+    """Draws square pieces from anywhere in a picture; its right part is set aside, a fifth of the width each for validation and test.
+
+    Args:
+        dataset: a source; of several images the one at `index`.
+        preprocess: for the image.
+        index: which image.
+        piece: pixels a side.
+        pieces: in an epoch; a quarter of them in validation and in the test, evenly spread.
+        levels: of a pixel, 2 to 256; two are cut at one half.
+        batch_size, eval_batch_size: pieces in a batch of one process.
+        seed: of the draw.
+    """
+
+    batch = UnlabelledBatch
+
+    def __init__(
+        self,
+        *,
+        dataset: Source,
+        preprocess: Preprocess,
+        index: int = 0,
+        piece: int = 32,
+        pieces: int = 2048,
+        levels: int = 16,
+        batch_size: int = 32,
+        eval_batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= index < len(dataset):
+            raise UserError(f"data.index={index}: {dataset.name} has {len(dataset)} images, 0 to {len(dataset) - 1}")
+        if min(piece, pieces, batch_size, eval_batch_size) < 1 or not 2 <= levels <= 256:
+            raise UserError(f"data: piece={piece}, pieces={pieces}, batch_size={batch_size}: at least 1; levels={levels}: 2 to 256")
+        self.dataset = dataset
+        self.levels = levels
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.seed = seed
+        items = Items(_labelled(dataset), preprocess, ram_budget=0)
+        image = quantise(
+            as_float(items.pixels(torch.tensor([index])), None, training=False),
+            torch.tensor([index]),
+            levels,
+            binarise="threshold",
+            seed=0,
+            training=False,
+        )[0]
+        self.image = image
+        channels, height, width = image.shape
+        cut = [0, round(0.6 * width), round(0.8 * width), width]
+        if piece > min(height, cut[1], cut[2] - cut[1], cut[3] - cut[2]):
+            raise UserError(f"data.piece={piece}: the picture has {width}x{height} pixels, a fifth of whose width is set aside: take less")
+        self.parts = dict(zip(("train", "val", "test"), (image[:, :, a:b] for a, b in pairwise(cut)), strict=True))
+        self.pieces = {"train": pieces, "val": max(1, pieces // 4), "test": max(1, pieces // 4)}
+        self.piece = piece
+        self.spec = DataSpec((channels, piece, piece), (), (), dataset.channels)
+        digest = hashlib.sha256((image * (levels - 1)).round().to(torch.uint8).numpy().tobytes() + f"{cut}{piece}".encode())
+        self.split_manifest = {
+            "hash": digest.hexdigest(),
+            "sizes": self.pieces,
+            "dataset": dataset.name,
+            "kind": "columns",
+            "index": index,
+            "columns": cut,
+        }
+
+    def quantised(self, side: str) -> Tensor:
+        """Pieces evenly spread over a side, int64 (N, C, piece, piece) of 0 to levels - 1."""
+        images = _Pieces(self.parts[side], self.piece)[self._spread(side)].images
+        return torch.round(images * (self.levels - 1)).long()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        pieces = _Pieces(self.parts["train"], self.piece)
+        sampler = _Some(range(len(pieces)), batch_size=self.batch_size, train=True, seed=self.seed, most=self.pieces["train"])
+        return _loader(pieces, sampler)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._fixed("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._fixed("test")
+
+    def _fixed(self, side: str) -> DataLoader[Any]:
+        sampler = EpochSampler(self._spread(side), batch_size=self.eval_batch_size, train=False)
+        return _loader(_Pieces(self.parts[side], self.piece), sampler)
+
+    def _spread(self, side: str) -> Tensor:
+        """Numbers of pieces, evenly spread over all there are."""
+        whole = len(_Pieces(self.parts[side], self.piece))
+        return torch.linspace(0, whole - 1, min(whole, self.pieces[side])).round().long()
+
+
+class _Pieces(Dataset[Any]):
+    """Square pieces of a picture by the number of their corner, row after row."""
+
+    def __init__(self, part: Tensor, side: int) -> None:
+        self.part = part
+        self.side = side
+        self.columns = part.shape[2] - side + 1
+
+    def __getitem__(self, index: Tensor) -> UnlabelledBatch:
+        along = torch.arange(self.side)
+        rows = (index // self.columns)[:, None, None] + along[:, None]
+        columns = (index % self.columns)[:, None, None] + along
+        return UnlabelledBatch(self.part[:, rows, columns].transpose(0, 1).contiguous(), torch.zeros_like(index), index)
+
+    def __len__(self) -> int:
+        return (self.part.shape[1] - self.side + 1) * self.columns
+
+
+class _Some(EpochSampler):
+    """So many of the items in an epoch, others in the next."""
+
+    def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.most = most
+
+    def __len__(self) -> int:
+        return max(1, min(super().__len__(), self.most // self.batch_size))
+
+
+def _loader(pieces: _Pieces, sampler: EpochSampler) -> DataLoader[Any]:
+    # A generator of its own: making an iterator must not move the global stream.
+    return DataLoader(pieces, sampler=sampler, batch_size=None, generator=torch.Generator().manual_seed(0), collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+
+def _as_it_is(batch: UnlabelledBatch) -> UnlabelledBatch:
+    return batch
+
+
+def _labelled(source: Source) -> Source:
+    """With one class for all, where it has none."""
+    if source.labels is not None:
+        return source
+    return dataclasses.replace(source, labels=torch.zeros(len(source), dtype=torch.int64), class_names=(source.name,))
