@@ -44,7 +44,7 @@ def record(run: Path) -> Path:
     rest = (o.replace("${paths.data_dir}/", "").translate(NAME) for o in overrides if not o.startswith("experiment="))
     extra = "".join(f"__{o}" for o in rest)
     evidence = {
-        "command": " ".join(["calotype", *overrides]),
+        "command": " ".join(["calotype", *(_typed(o) for o in overrides)]),
         **{key: told[key] for key in KEPT},
         "metrics": json.loads((run / "metrics.json").read_text()),
     }
@@ -52,6 +52,12 @@ def record(run: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(evidence, indent=1) + "\n")
     return path
+
+
+def _typed(override: str) -> str:
+    """As it is typed in a shell, which would put something of its own in place of ${...}."""
+    key, _, value = override.partition("=")
+    return f"{key}='{value}'" if "$" in value and "'" not in value else override
 
 
 def table() -> str:
