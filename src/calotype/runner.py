@@ -162,8 +162,9 @@ def _judge(cfg: DictConfig, datamodule: Any) -> Any:
         chosen = _compose(conf_dir(), "config", ["task=classification", "name=judge", "logger=none", "trainer.max_epochs=10"])
         for key in ("dataset", "hardware", "paths"):
             chosen[key] = cfg[key]
-        for key in ("preprocess", "classes", "split_seed", "val_fraction", "test_fraction"):
-            chosen.data[key] = cfg.data[key]
+        # Its own seed and split: runs of all seeds are judged by one classifier, or their figures could not be compared.
+        for key in ("preprocess", "classes", "largest_classes", "positive"):
+            chosen.data[key] = cfg.data.get(key)
         folder = Path(cfg.paths.output_dir) / "judges" / config_hash(chosen)
         if not (folder / "metrics.json").is_file():
             print(f"training the classifier that is to judge, once, in {shown(folder)}", flush=True)

@@ -118,9 +118,13 @@ def test_images_with_a_judge_that_is_trained_once(run, tmp_path: Path, capsys: p
     (judge,) = (tmp_path / "judges").iterdir()
     assert json.loads((judge / "metrics.json").read_text())["test/accuracy"] > 0.9
     assert not any("judge" in name or "classifier" in name for name in result.module.state_dict())
+    run("task=gan", "seed=1", "trainer.max_epochs=1", start=DIGITS)
+    assert len(list((tmp_path / "judges").iterdir())) == 1  # one for all seeds
     again = run("task=cgan", f"task.classifier={judge}", start=DIGITS)
     assert 0 <= again.metrics["test/condition_accuracy"] <= 1
     assert "training the classifier" not in capsys.readouterr().out
+    run("task=cgan", "data.positive=3", "trainer.max_epochs=1", start=DIGITS)  # other classes, another judge
+    assert len(list((tmp_path / "judges").iterdir())) == 2
     page = np.array(Image.open(again.run_dir / "images/samples.png").convert("L"))
     assert page.std() > 5
     assert (again.run_dir / "images/nearest.png").is_file()
