@@ -128,6 +128,7 @@ def test_the_average_forgets_the_beginning(run) -> None:  # type: ignore[no-unty
     assert torch.equal(curves[0][:, 0], curves[1][:, 0])
     assert curves[0][0, 4] == curves[0][0, 3]  # the first average is the first output
     assert curves[0][-1, 4] > curves[0][-1, 3] - 1
+    assert curves[0][-1, 4] > curves[0][0, 4] + 1  # where it stayed if it held on to the first output
 
 
 def test_runs_start_anew_and_are_averaged(run) -> None:  # type: ignore[no-untyped-def]

@@ -85,7 +85,8 @@ def test_a_condition_is_told(run) -> None:  # type: ignore[no-untyped-def]
 def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     result = run()
     folder, module = result.run_dir, calotype.load(result.run_dir)
-    assert pixels(next(iter([*sample(folder, 3, tmp_path / "s", seed=5, temperature=0.5)]))).shape == (8, 8)
+    drawn_files = list(sample(folder, 3, tmp_path / "s", seed=5, temperature=0.5))
+    assert all(pixels(path).shape == (8, 8) for path in drawn_files[:3])
     photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
     Image.fromarray(np.random.RandomState(0).randint(0, 255, (8, 8), dtype=np.uint8)).save(photo)
     known = np.full((8, 8), 255, np.uint8)

@@ -73,7 +73,6 @@ def _completions(module: Any, images: Tensor, labels: Tensor, count: int) -> Fig
     """Each image, what of it is given, and its lower half drawn `count` times."""
     hidden = images.clone()
     hidden[:, :, images.shape[2] // 2 :] = torch.nan
-    labels = labels if module.conditional else torch.zeros(0, dtype=torch.int64)
     drawn = module.complete(
         hidden.repeat_interleave(count, 0), seed=SEED, labels=labels.repeat_interleave(count, 0) if module.conditional else None
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from calotype.data.augment import Augment
-from calotype.data.items import Items, as_float, images_of, labels_of
+from calotype.data.items import Items, as_float, images_of, labels_of, with_labels
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import identity_split, manifest, stratified_split
@@ -56,10 +55,9 @@ class ImagePairs(LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.eval_batch_size={eval_batch_size}: at least 1")
-        if dataset.labels is None:
-            if split == "identity":
-                raise UserError(f"data.split=identity: {dataset.name} does not say who is in its images; use stratified")
-            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset), dtype=torch.int64), class_names=(dataset.name,))
+        if dataset.labels is None and split == "identity":
+            raise UserError(f"data.split=identity: {dataset.name} does not say who is in its images; use stratified")
+        dataset = with_labels(dataset)
         labels = labels_of(dataset).tolist()
         if split == "identity":
             self.split = identity_split(labels, val=val_fraction, test=test_fraction, seed=split_seed)

@@ -158,6 +158,13 @@ def select(source: Source, classes: Sequence[str] | None, largest: int | None, *
     return dataclasses.replace(source, labels=renumber[labels_of(source)], class_names=tuple(names[i] for i in keep))
 
 
+def with_labels(source: Source) -> Source:
+    """The source, with one class for all where it has none."""
+    if source.labels is not None:
+        return source
+    return dataclasses.replace(source, labels=torch.zeros(len(source), dtype=torch.int64), class_names=(source.name,))
+
+
 def thin_out(source: Source, max_images: int | None, seed: int) -> Source:
     """At most `max_images` of each class, drawn."""
     if max_images is None:

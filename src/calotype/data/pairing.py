@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calotype.data.draws import even_number
+from calotype.metrics.style import luma
 from calotype.types import UserError
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 Pair = tuple[Tensor, Tensor]
 
 
@@ -24,10 +24,10 @@ class Grey:
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         if images.shape[1] != 3:
             raise UserError("data/pair=grey: the images are grey already; choose a data set in colour, or data.preprocess.colour=rgb")
-        return _luma(images), images
+        return _grey(images), images
 
     def given(self, image: Tensor) -> Tensor:
-        return _luma(image)
+        return _grey(image)
 
 
 class Edges:
@@ -41,11 +41,11 @@ class Edges:
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         sobel = images.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
         kernels = torch.stack([sobel, sobel.T])[:, None]
-        slopes = F.conv2d(F.pad(_luma(images), (1, 1, 1, 1), mode="replicate"), kernels)
+        slopes = F.conv2d(F.pad(_grey(images), (1, 1, 1, 1), mode="replicate"), kernels)
         return (1 - self.contrast * slopes.square().sum(1, keepdim=True).sqrt()).clamp(0, 1), images
 
     def given(self, image: Tensor) -> Tensor:
-        return _luma(image)
+        return _grey(image)
 
 
 class Hole:
@@ -133,7 +133,5 @@ class SideBySide:
         return image
 
 
-def _luma(images: Tensor) -> Tensor:
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+def _grey(images: Tensor) -> Tensor:
+    return images if images.shape[1] == 1 else luma(images)

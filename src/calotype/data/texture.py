@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from itertools import pairwise
 from typing import Any
@@ -12,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from calotype.data.items import Items, as_float
+from calotype.data.items import Items, as_float, with_labels
 from calotype.data.levels import quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
@@ -57,7 +56,7 @@ class TexturePieces(LightningDataModule):
         self.levels = levels
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = seed
-        items = Items(_labelled(dataset), preprocess, ram_budget=0)
+        items = Items(with_labels(dataset), preprocess, ram_budget=0)
         image = quantise(
             as_float(items.pixels(torch.tensor([index])), None, training=False),
             torch.tensor([index]),
@@ -147,10 +146,3 @@ def _loader(pieces: _Pieces, sampler: EpochSampler) -> DataLoader[Any]:
 
 def _as_it_is(batch: UnlabelledBatch) -> UnlabelledBatch:
     return batch
-
-
-def _labelled(source: Source) -> Source:
-    """With one class for all, where it has none."""
-    if source.labels is not None:
-        return source
-    return dataclasses.replace(source, labels=torch.zeros(len(source), dtype=torch.int64), class_names=(source.name,))

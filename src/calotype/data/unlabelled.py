@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from calotype.data.augment import Augment
-from calotype.data.items import Items, as_float, images_of, labels_of, select
+from calotype.data.items import Items, as_float, images_of, labels_of, select, with_labels
 from calotype.data.levels import quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
@@ -73,8 +72,7 @@ class Unlabelled(LightningDataModule):
         if classes is not None:
             dataset = select(dataset, classes, None, least=1)
         names = dataset.class_names
-        if dataset.labels is None:  # one class that nobody is told of
-            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset), dtype=torch.int64), class_names=(dataset.name,))
+        dataset = with_labels(dataset)  # a class that nobody is told of
         split = stratified_split(
             labels_of(dataset).tolist(),
             val=val_fraction,

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.metrics.translation import Translations
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
-from calotype.tasks.schedule import with_schedule
+from calotype.tasks.schedule import step_schedulers, with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
 
 
@@ -111,9 +111,7 @@ class CycleGAN(LightningModule):
         if int(self.steps) % 20 == 0:
             self.alarm.look("g", loss.item(), 0.0)
             self.alarm.look("d", d_loss.item(), 0.0)
-        found: Any = self.lr_schedulers()
-        for scheduler in [] if found is None else found if isinstance(found, list) else [found]:
-            scheduler.step()
+        step_schedulers(self)
 
     def on_train_epoch_end(self) -> None:
         told = self.alarm.end_of_epoch(self.current_epoch)

@@ -21,7 +21,7 @@ from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.judge import Judge
-from calotype.tasks.schedule import with_schedule
+from calotype.tasks.schedule import step_schedulers, with_schedule
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
 
 
@@ -155,8 +155,7 @@ class GAN(LightningModule):
         if int(self.steps) % self.d_steps == 0:
             for _ in range(self.g_steps):
                 self._generator_step(len(images), labels, g_optimizer)
-        for scheduler in self._schedulers():
-            scheduler.step()
+        step_schedulers(self)
 
     def on_train_epoch_end(self) -> None:
         told = self.alarm.end_of_epoch(self.current_epoch)
@@ -270,10 +269,6 @@ class GAN(LightningModule):
     def packed(self, items: Tensor) -> Tensor:
         """(N, C, ...) -> (N / pack, pack C, ...)."""
         return items if self.pack == 1 else items.reshape(len(items) // self.pack, -1, *items.shape[2:])
-
-    def _schedulers(self) -> list[Any]:
-        found: Any = self.lr_schedulers()
-        return [] if found is None else found if isinstance(found, list) else [found]
 
     def _figures(self, side: str, n: int) -> dict[str, float]:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]

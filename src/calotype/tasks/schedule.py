@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -28,6 +29,13 @@ def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | 
         raise UserError("scheduler: it must know where training ends; set trainer.max_epochs or trainer.max_steps, or scheduler=none")
     made = scheduler(optimizer, total_steps=max(1, int(total_steps)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
+
+
+def step_schedulers(module: LightningModule) -> None:
+    """Step every scheduler of a module that optimizes by hand."""
+    found: Any = module.lr_schedulers()
+    for scheduler in [] if found is None else found if isinstance(found, list) else [found]:
+        scheduler.step()
 
 
 def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:

@@ -17,7 +17,7 @@ from calotype.metrics.translation import Translations
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan import still
-from calotype.tasks.schedule import with_schedule
+from calotype.tasks.schedule import step_schedulers, with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
 
 
@@ -113,8 +113,7 @@ class Translation(LightningModule):
             self.alarm.look("g", loss.item(), norm.item())
             if self.adversarial_weight:
                 self.alarm.look("d", d_loss.item(), 0.0)
-        for scheduler in _listed(self.lr_schedulers()):
-            scheduler.step()
+        step_schedulers(self)
 
     def on_train_epoch_end(self) -> None:
         told = self.alarm.end_of_epoch(self.current_epoch)
@@ -148,7 +147,3 @@ class Translation(LightningModule):
         for name, value in self.translations.figures().items():
             self.log(f"{side}/{name}", value, prog_bar=name == "psnr", sync_dist=True)
         self.translations.forget()
-
-
-def _listed(schedulers: Any) -> list[Any]:
-    return [] if schedulers is None else schedulers if isinstance(schedulers, list) else [schedulers]
