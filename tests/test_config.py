@@ -53,9 +53,11 @@ TASKS = {
     "model": {
         **{f"style/{key}": ["style_transfer"] for key in STYLE_NETWORKS},
         "style/transform_net": ["fast_style"],
-        **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "sagan", "mlp_gan"]},
+        **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "dcgan_light", "critic", "sagan", "sagan_light", "mlp_gan"]},
         "gan/unet_patch": ["translation"],
+        "gan/unet_patch_residual": ["translation"],
         "gan/cycle": ["cyclegan"],
+        "gan/cycle_light": ["cyclegan"],
         **{f"pixelcnn/{key}": ["pixelcnn"] for key in ["pixelcnn", "linear", "gated_pixelcnn", "pixelcnn_pp"]},
         **{
             f"dip/{key}": ["dip"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -198,6 +199,19 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert not torch.distributed.is_initialized()
     assert (tmp_path / "two" / "images" / "confusion_matrix.png").exists()
     assert len(list(tmp_path.rglob("run.json"))) == 2  # the second process made no folder of its own
+
+
+@pytest.mark.xdist_group("ddp")
+def test_two_processes_play_one_game(tmp_path: Path) -> None:
+    """Each step leaves the other network's parameters without a gradient, which plain ddp waits for for ever."""
+    points = ["task=gan", "dataset=gaussians_2d", "dataset.num_points=600", "model=gan/mlp_gan", "model.widths=[16]", "task.samples=200"]
+    short = ["data.batch_size=50", "trainer.max_epochs=2", "logger=none"]
+    run = calotype.run([*points, *short, "hardware=ddp_cpu", f"hydra.run.dir={tmp_path}/two"])
+    torch.set_num_threads(1)
+    told = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (told["status"], told["hardware"]["processes"]) == ("finished", 2)
+    assert int(run.module.steps) == 2 * math.ceil(run.module.trainer.num_training_batches)
+    assert 0 <= run.metrics["test/modes"] <= 25
 
 
 def test_hardware_that_is_not_there(tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ TOUR = (
     ),
     ("a noisy photograph restored by a network that saw nothing else", "psnr_at_stop", ["experiment=dip/small"]),
     ("the same photograph in the style of stained tissue", "patch_distance", ["experiment=style_transfer/small"]),
+    ("new digits, by two networks against each other", "test/coverage", ["experiment=gan/digits", "trainer.max_epochs=40"]),
+    (
+        "the digit that is asked for, by the recipe for MNIST",
+        "test/condition_accuracy",
+        ["experiment=cgan/mnist", "name=small_digits", "dataset=digits", "trainer.max_epochs=40"],
+    ),
+    ("digits pixel by pixel, and what each was worth", "test/bits_per_dim", ["experiment=pixelcnn/digits", "trainer.max_epochs=20"]),
     (
         "drawn people never seen, told apart by one image each: which of 20?",
         "test/one_shot_accuracy",

@@ -39,6 +39,11 @@ def precision(asked: str, accelerator: str) -> Any:
     return "bf16-mixed" if any(native) else "32-true"
 
 
+def strategy(asked: str, module: Any) -> str:
+    """ddp of networks that are stepped in turn has to look for those whose turn it is not."""
+    return "ddp_find_unused_parameters_true" if asked == "ddp" and not module.automatic_optimization else asked
+
+
 def describe(trainer: Any) -> dict[str, Any]:
     import torch
 

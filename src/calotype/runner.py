@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
-from calotype.hardware import describe, own_processes, precision
+from calotype.hardware import describe, own_processes, precision, strategy
 from calotype.run_folder import RunRecord, finite, write_json, write_text
 from calotype.schema import conf_dir, config_hash, register, to_plain
 from calotype.types import UserError
@@ -194,7 +194,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
         module.judge = judge
     module.to(memory_format=getattr(torch, _name(cfg.hardware.memory_format)))
     manifest = getattr(datamodule, "split_manifest", None)
-    trainer = _trainer(cfg, run_dir, has_val=manifest is None or bool(manifest["sizes"]["val"]))
+    trainer = _trainer(cfg, run_dir, module, has_val=manifest is None or bool(manifest["sizes"]["val"]))
     if record is not None:
         if manifest is not None:
             write_json(run_dir / "split.json", manifest)
@@ -223,7 +223,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     return finite(metrics), module
 
 
-def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
+def _trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> Any:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
@@ -251,7 +251,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, *, has_val: bool) -> Any:
             accelerator=hardware.accelerator,
             devices=hardware.devices,
             num_nodes=hardware.num_nodes,
-            strategy=hardware.strategy,
+            strategy=strategy(hardware.strategy, module),
             precision=precision(hardware.precision, hardware.accelerator),
             sync_batchnorm=hardware.sync_batchnorm,
             deterministic=hardware.deterministic,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from calotype.metrics.generation import (
+    InceptionDistance,
     class_shares,
     classifier_score,
     frechet_distance,
@@ -15,6 +16,7 @@ from calotype.metrics.generation import (
     mixture_figures,
     neighbour_figures,
 )
+from calotype.types import UserError
 
 
 def normal(n: int, d: int, seed: int) -> torch.Tensor:
@@ -113,3 +115,37 @@ def test_mixture_figures_by_hand() -> None:
 def test_class_shares() -> None:
     log_p = torch.tensor([[0.9, 0.1, 0.0]] * 3 + [[0.1, 0.9, 0.0]]).log()
     assert class_shares(log_p) == {"least_class": 0, "most_class": 0.75}
+
+
+class Means(torch.nn.Module):
+    """Features of an image: the means of its quarters."""
+
+    num_features = 12
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)
+
+
+def test_inception_distance_is_that_of_its_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchmetrics.image import fid
+
+    real_one = fid.FrechetInceptionDistance
+
+    def stand_in(normalize: bool, feature_extractor_weights_path: str | None) -> fid.FrechetInceptionDistance:
+        assert feature_extractor_weights_path == "some.pth"
+        return real_one(feature=Means(), normalize=normalize)
+
+    monkeypatch.setattr(fid, "FrechetInceptionDistance", stand_in)
+    torch.manual_seed(0)
+    real, drawn = torch.rand(230, 3, 8, 8), torch.rand(130, 3, 8, 8) ** 2
+    distance = InceptionDistance("some.pth")
+    want = frechet_distance(Means()(real), Means()(drawn))
+    assert distance(real, drawn) == pytest.approx(want, rel=1e-3)
+    assert distance(real, drawn) == pytest.approx(want, rel=1e-3)  # nothing is left from the first time
+    grey = [images[:, :1].expand(-1, 3, -1, -1) for images in (real, drawn)]
+    assert distance(real[:, :1], drawn[:, :1]) == pytest.approx(frechet_distance(*map(Means(), grey)), rel=1e-3)
+
+
+def test_inception_that_is_not_there() -> None:
+    with pytest.raises(UserError, match=r"task.inception=download: (needs torch-fidelity: pip install|no weights)"):
+        InceptionDistance("download")

@@ -23,12 +23,19 @@ def plain(channels: int = 1, classes: int = 0, levels: int = 4, **options: int) 
     return PixelCNN((channels, *SIZE), classes, levels, **{"width": 48, "blocks": 2, **options})
 
 
+def linear(channels: int = 1, classes: int = 0, levels: int = 4) -> PixelCNN:
+    return PixelCNN((channels, *SIZE), classes, levels, width=0, blocks=0, place_bias=True)
+
+
 def gated(channels: int = 1, classes: int = 0, levels: int = 4) -> GatedPixelCNN:
     return GatedPixelCNN((channels, *SIZE), classes, levels, width=12, dilations=(1, 2), kernel=5)
 
 
 def mixture(channels: int = 1, classes: int = 0, levels: int = 4) -> GatedPixelCNN:
     return GatedPixelCNN((channels, *SIZE), classes, levels, width=12, dilations=(1, 2), kernel=5, head="mixture", mixtures=3)
+
+
+KINDS = [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)]
 
 
 def shaken(model: PixelCNN | GatedPixelCNN) -> PixelCNN | GatedPixelCNN:
@@ -84,7 +91,9 @@ def test_gated_has_no_blind_spot_and_plain_has() -> None:
     assert seen[row - 1, column + 2]
 
 
-@pytest.mark.parametrize(("make", "loss"), [(plain, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)])
+@pytest.mark.parametrize(
+    ("make", "loss"), [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("classes", [0, 5])
 def test_fast_and_full_draw_the_same(make: Make, loss: type, channels: int, classes: int) -> None:
@@ -100,7 +109,9 @@ def test_fast_and_full_draw_the_same(make: Make, loss: type, channels: int, clas
         assert not torch.equal(fast, draw_pixels(model, loss(levels=4), given, labels=labels.flip(0), seed=7))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("make", "loss"), [(plain, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)])
+@pytest.mark.parametrize(
+    ("make", "loss"), [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)]
+)
 def test_remembered_logits_are_the_full_ones(make: Make, loss: type) -> None:
     model = shaken(make(3))
     images = torch.randint(0, 4, (2, 3, *SIZE)) / 3
@@ -114,7 +125,9 @@ def test_remembered_logits_are_the_full_ones(make: Make, loss: type) -> None:
                 assert torch.allclose(found, whole[..., row, column], atol=1e-4)
 
 
-@pytest.mark.parametrize(("make", "loss"), [(plain, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)])
+@pytest.mark.parametrize(
+    ("make", "loss"), [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)]
+)
 def test_completion_keeps_what_is_given(make: Make, loss: type) -> None:
     model = shaken(make(3))
     given = torch.randint(0, 4, (2, 3, *SIZE)) / 3
@@ -163,7 +176,14 @@ def test_masked_layers_against_a_plain_convolution() -> None:
 def test_linear_is_one_masked_convolution() -> None:
     model = PixelCNN((1, *SIZE), levels=4, width=0, blocks=0)
     assert sum(p.numel() for p in model.parameters()) == 4 * 4 * 7 + 4
-    assert model(torch.rand(2, 1, *SIZE)).shape == (2, 4, 1, *SIZE)
+    images = torch.rand(2, 1, *SIZE)
+    assert model(images).shape == (2, 4, 1, *SIZE)
+    biased = linear()
+    without = biased(images)
+    assert biased.place_bias is not None
+    biased.place_bias.data[3, 0, SIZE[1] + 2] += 5  # the level 3 of row 1, column 2
+    added = (biased(images) - without).nonzero().tolist()
+    assert added == [[0, 3, 0, 1, 2], [1, 3, 0, 1, 2]]
 
 
 @pytest.mark.parametrize("options", [{"width": 7}, {"blocks": -1}, {"kernel": 4}, {"kernel": 1}])

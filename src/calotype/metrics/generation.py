@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from calotype.types import UserError
 
 
 def classifier_score(log_probabilities: Tensor) -> float:
@@ -33,6 +36,38 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     # The trace of (S T)^1/2 is that of (S^1/2 T S^1/2)^1/2, which is symmetric.
     shared = torch.linalg.eigvalsh(root @ t @ root).clamp(min=0).sqrt().sum()
     return float((x.mean(0) - y.mean(0)).square().sum() + s.trace() + t.trace() - 2 * shared)
+
+
+class InceptionDistance:
+    """Frechet distance of features of Inception-v3 (Heusel et al., 2017) by torchmetrics, with torch-fidelity's weights: papers' FID.
+
+    Args:
+        weights: `download`, or a file of torch-fidelity's weights.
+
+    Called with images (N, C, H, W) and (M, C, H, W) in [0, 1], grey or colour; at equal N and M it compares with others' only where they
+    took as many.
+    """
+
+    def __init__(self, weights: str) -> None:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        path = None if weights == "download" else weights
+        try:
+            self.metric: Any = FrechetInceptionDistance(normalize=True, feature_extractor_weights_path=path)
+        except ModuleNotFoundError:
+            raise UserError(f"task.inception={weights}: needs torch-fidelity: pip install 'calotype[inception]'") from None
+        except Exception as error:
+            told = " ".join(str(error).split())
+            raise UserError(
+                f"task.inception={weights}: no weights of Inception ({told}); give torch-fidelity's file, or task.inception=null"
+            ) from None
+
+    def __call__(self, real: Tensor, drawn: Tensor) -> float:
+        self.metric.reset()
+        for images, kind in ((real, True), (drawn, False)):
+            for part in images.split(100):
+                self.metric.update(part.cpu().float().expand(-1, 3, -1, -1), real=kind)
+        return float(self.metric.compute())
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> float:

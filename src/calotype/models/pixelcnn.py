@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class PixelCNN(nn.Module):
     Neural Networks").
 
     Colours are taken in order: G sees R, B sees both. With `blocks` 0 and `width` 0 it is one masked convolution: a linear autoregressive
-    model.
+    model, to which a bias for each place gives what independent pixels know.
 
     Args:
         image_shape: (C, H, W).
@@ -26,6 +27,7 @@ class PixelCNN(nn.Module):
         width: channels; a multiple of 2 C.
         blocks: residual blocks.
         kernel: of the first layer, odd.
+        place_bias: add a bias to the logits of each place; images then have this one size.
 
     Shapes: images (N, C, H, W) in [0, 1], labels (N,) -> logits (N, levels, C, H, W).
     """
@@ -33,7 +35,15 @@ class PixelCNN(nn.Module):
     gives = "logits"
 
     def __init__(
-        self, image_shape: ImageShape, num_classes: int = 0, levels: int = 2, *, width: int = 64, blocks: int = 8, kernel: int = 7
+        self,
+        image_shape: ImageShape,
+        num_classes: int = 0,
+        levels: int = 2,
+        *,
+        width: int = 64,
+        blocks: int = 8,
+        kernel: int = 7,
+        place_bias: bool = False,
     ) -> None:
         super().__init__()
         colours = image_shape[0]
@@ -53,6 +63,7 @@ class PixelCNN(nn.Module):
         self.condition = nn.Embedding(num_classes, width or out) if num_classes else None
         if self.condition is not None:
             nn.init.zeros_(self.condition.weight)
+        self.place_bias = nn.Parameter(torch.zeros(levels, colours, math.prod(image_shape[1:]))) if place_bias else None
 
     @property
     def steps_per_pixel(self) -> int:
@@ -68,7 +79,8 @@ class PixelCNN(nn.Module):
             x = block(x)
         for layer in self.last:
             x = layer(F.relu(x))
-        return x.float().view(len(x), self.colours, self.levels, *x.shape[2:]).transpose(1, 2)
+        x = x.float().view(len(x), self.colours, self.levels, *x.shape[2:]).transpose(1, 2)
+        return x if self.place_bias is None else x + self.place_bias.view(x.shape[1:])
 
     def start(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
         """What `pixel` needs to go on from: caches of every layer that looks around."""
@@ -94,7 +106,8 @@ class PixelCNN(nn.Module):
         for layer in self.last:
             weight, bias = ready[layer]
             x = torch.addmm(bias, F.relu(x), weight)
-        return x.view(len(x), self.colours, self.levels).transpose(1, 2)
+        x = x.view(len(x), self.colours, self.levels).transpose(1, 2)
+        return x if self.place_bias is None else x + self.place_bias[:, :, row * images.shape[3] + column].detach()
 
     def note(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> None:
         """That all colours of a position are drawn now, for those that come after it."""

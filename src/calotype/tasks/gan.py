@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.losses.adversarial import r1_penalty, slope_penalty
-from calotype.metrics.generation import mixture_figures
+from calotype.metrics.generation import InceptionDistance, mixture_figures
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
@@ -50,6 +50,7 @@ class GAN(LightningModule):
         samples: generated items that figures are computed from, in the test; a quarter of them in validation.
         classifier: folder of a run of task=classification whose features judge; `auto` trains one on the same data, once; null for none.
         neighbours: k of precision, recall, density and coverage.
+        inception: also the distance by Inception's features, in the test: `download`, or a file of torch-fidelity's weights; null for none.
         classifier_steps: of a conditional model, steps of the classifiers that test what generated images are worth, see
             `tasks.gan_train`; 0 for none.
 
@@ -81,6 +82,7 @@ class GAN(LightningModule):
         samples: int = 10000,
         classifier: str | None = None,
         neighbours: int = 5,
+        inception: str | None = None,
         classifier_steps: int = 0,
     ) -> None:
         super().__init__()
@@ -112,6 +114,8 @@ class GAN(LightningModule):
         self.samples = samples
         self.classifier = classifier
         self.neighbours = neighbours
+        # Asked for now: that there are no weights is not to be found out after the training. A list keeps them out of the checkpoint.
+        self.inception = [InceptionDistance(inception)] if inception else []
         self.classifier_steps = classifier_steps
         self.average: Any = copy.deepcopy(self.model.generator).requires_grad_(False) if average else None
         self.steps: Tensor
@@ -274,13 +278,18 @@ class GAN(LightningModule):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if data.dataset.centres is not None:
             return mixture_figures(self.draw(n, seed=1), data.dataset.centres, data.dataset.std)
-        if self.judge is None:
+        if self.judge is None and not self.inception:
             return {}
         real, _labels = data.images(side, n)
         train, _ = data.images("train", len(real), seed=1)
         wanted = torch.arange(len(real)) % len(self.spec.class_names) if self.conditional else None
         drawn = self.draw(len(real), seed=1, labels=wanted)
-        return self.judge.figures(real, drawn, wanted, train if side == "test" else None, k=self.neighbours)
+        figures: dict[str, float] = {}
+        if self.judge is not None:
+            figures = self.judge.figures(real, drawn, wanted, train if side == "test" else None, k=self.neighbours)
+        if side == "test" and self.inception:
+            figures["inception_frechet_distance"] = self.inception[0](real, drawn)
+        return figures
 
 
 class still:
