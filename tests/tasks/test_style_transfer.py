@@ -223,3 +223,13 @@ def test_channels_are_excited(run) -> None:  # type: ignore[no-untyped-def]
         run("task.layers={conv2_1: [500]}", start=options)
     with pytest.raises(UserError, match=r"task.layers: VGG has no layer conv9_1; it has conv1_1"):
         run("task.layers={conv9_1: [5]}", start=options)
+
+
+def test_matched_colours_are_where_it_starts_and_what_it_aims_at(run) -> None:  # type: ignore[no-untyped-def]
+    """With no weight on the style the picture stays the content in the style's colours."""
+    result = run("task.colours=matched", "task.style_weight=0", "data.style=tissue")
+    content, style, painted = (x.double()[0].flatten(1) for x in (result.module.stylization.content, *result.module.stylization.styles,
+                                                                  result.module.stylization.result))  # fmt: skip
+    assert (painted.mean(1) - style.mean(1)).abs().max() < 0.02
+    assert (content.mean(1) - style.mean(1)).abs().max() > 0.1
+    assert result.metrics["content_loss"] < 1e-5

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.datasets.image_file import read_image
 from calotype.losses.style import Gram
-from calotype.metrics.style import Stylization, luma, luma_ssim, patch_distance
+from calotype.metrics.style import Stylization, luma_ssim, patch_distance
+from calotype.tasks.colours import with_chroma_of, with_colours_of
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
 from calotype.types import ContentStyleBatch, DataSpec, Needs, UserError
@@ -38,7 +39,8 @@ class StyleTransfer(LightningModule):
         steps: of the optimizer, for each scale.
         start: what is repainted: content, noise, or an image file.
         average: weight of the past in the running average of pixels, which is then the result; 0 (none) to below 1.
-        colours: whose the result shall have: the style's, or the content's (its chroma is put back; Gatys et al., 2017).
+        colours: whose the result shall have: the style's, as they come; matched: the style's, by giving them to the content beforehand, so
+            that the two losses do not pull at them; or the content's (its chroma is put back; Gatys et al., 2017).
 
     Logged: train/loss, train/content_loss, train/style_loss. Figures: see `_figures`.
     """
@@ -63,7 +65,7 @@ class StyleTransfer(LightningModule):
         steps: int = 500,
         start: str = "content",
         average: float = 0.0,
-        colours: Literal["style", "content"] = "style",
+        colours: Literal["style", "matched", "content"] = "style",
     ) -> None:
         super().__init__()
         if not scales or not all(0 < scale <= 1 for scale in scales) or scales[-1] != 1 or steps < 1 or not 0 <= average < 1:
@@ -104,13 +106,13 @@ class StyleTransfer(LightningModule):
 
     def on_fit_start(self) -> None:
         if self.step == 0:
-            batch: ContentStyleBatch = self.trainer.datamodule.image  # type: ignore[attr-defined]
+            batch: ContentStyleBatch = self._prepared(self.trainer.datamodule.image)  # type: ignore[attr-defined]
             self.pixels.data.copy_(self._first(batch.content))
             self.average.copy_(self.pixels.data)
 
     def training_step(self, batch: ContentStyleBatch, batch_idx: int) -> Tensor:
         if self._targets is None:
-            self._targets = self.objective.targets(_scaled(batch, self.scales[self._scale]))
+            self._targets = self.objective.targets(_scaled(self._prepared(batch), self.scales[self._scale]))
         losses = self.objective.losses(self.pixels[None], self._targets)
         if not losses["total"].isfinite():
             raise UserError(
@@ -149,7 +151,7 @@ class StyleTransfer(LightningModule):
             result = F.interpolate(self.picture(), self.spec.image_shape[1:], mode="bicubic", align_corners=False).clamp(0, 1)
             figures = self._figures(batch, result)
         if self.colours == "content":
-            result = (luma(result) + batch.content - luma(batch.content)).clamp(0, 1)
+            result = with_chroma_of(result, batch.content)
         figures |= {"ssim_content": luma_ssim(result, batch.content).item(), "steps": float(self.step)}
         figures["patch_distance"] = _mean_distance(result, batch)
         self.stylization = Stylization(batch.content, batch.styles, result, figures)
@@ -177,6 +179,12 @@ class StyleTransfer(LightningModule):
     def _scale(self) -> int:
         return min(self.step // self.steps, len(self.scales) - 1)
 
+    def _prepared(self, batch: ContentStyleBatch) -> ContentStyleBatch:
+        """What is optimized towards."""
+        if self.colours != "matched":
+            return batch
+        return batch._replace(content=with_colours_of(batch.content, batch.styles, batch.weights))
+
     def _size(self, scale: int) -> tuple[int, int]:
         height, width = (max(1, round(side * self.scales[scale])) for side in self.spec.image_shape[1:])
         return height, width
@@ -201,7 +209,7 @@ class StyleTransfer(LightningModule):
     def _figures(self, batch: ContentStyleBatch, result: Tensor) -> dict[str, float]:
         """Losses of the result in single precision, by layer, before the content's colours are put back; the mean Gram distance over the
         judge's layers; and the same of the content image and the style image themselves, the ends of the scale."""
-        targets = self.objective.targets(batch)
+        targets = self.objective.targets(self._prepared(batch))
         losses = self.objective.losses(result, targets)
         figures = {f"{name}_loss" if "/" not in name else name.replace("/", "_loss/"): value.item() for name, value in losses.items()}
         figures["loss"] = figures.pop("total_loss")
