@@ -29,6 +29,20 @@ SHOWN = {
         "patch_distance", "content_image/patch_distance", "heldout/style_distance", "content_image/heldout/style_distance", "ssim_content",
         "style_image/ssim_content", "style_loss", "content_loss", "steps", "seconds_per_step",
     ),
+    "gan": (
+        "test/modes", "test/high_quality", "test/mode_kl", "test/classifier_score", "test/real_classifier_score", "test/frechet_distance",
+        "test/frechet_floor", "test/kid", "test/precision", "test/recall", "test/density", "test/coverage", "test/least_class",
+    ),
+    "cgan": (
+        "test/condition_accuracy", "test/coverage", "test/density", "test/precision", "test/recall", "test/classifier_score",
+        "test/frechet_distance", "test/frechet_floor", "test/kid", "test/psnr", "test/input_psnr", "test/ssim", "test/input_ssim",
+        "test/few_real_accuracy", "test/augmented_accuracy", "test/gan_train_accuracy",
+    ),
+    "pixelcnn": ("test/nll_nats", "test/bits_per_dim", "test/independent_bits_per_dim", "test/png_bits_per_dim", "val/nll_nats"),
+}  # fmt: skip
+LOWER_IS_BETTER = {
+    "test/eer", "val/eer", "patch_distance", "heldout/style_distance", "style_loss", "content_loss", "seconds_per_step",
+    "seconds_per_iteration", "test/mode_kl", "test/frechet_distance", "test/kid", "test/nll_nats", "test/bits_per_dim", "val/nll_nats",
 }  # fmt: skip
 NAME = str.maketrans({"/": ".", "=": "-", "'": None})  # of a file, from an override
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
@@ -86,13 +100,13 @@ def _table_of(task: str, shown: tuple[str, ...]) -> str:
 
 
 def _row(command: str, names: tuple[str, ...], figures: list[float | None], rest: list[str]) -> str:
-    cells = ["" if value is None else _cut(value, error=name.endswith("/eer")) for name, value in zip(names, figures, strict=True)]
+    cells = ["" if value is None else _cut(value, upwards=name in LOWER_IS_BETTER) for name, value in zip(names, figures, strict=True)]
     return "| " + " | ".join([command, *cells, *rest]) + " |"
 
 
-def _cut(value: float, *, error: bool) -> str:
-    """Four digits, so that a figure never looks better than it is: an error rate is cut upwards, others down."""
-    return f"{(math.ceil if error else math.floor)(value * 10000) / 10000:.4f}"
+def _cut(value: float, *, upwards: bool) -> str:
+    """Four digits, so that a figure never looks better than it is."""
+    return f"{(math.ceil if upwards else math.floor)(value * 10000) / 10000:.4f}"
 
 
 def main() -> None:
