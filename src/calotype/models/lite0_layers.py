@@ -74,10 +74,10 @@ class Hybrid(nn.Module):
     lite0_expand15 -> a map (N, C, h, w) for each name.
     """
 
-    content_layers: ClassVar = {"lite0_expand5": 1.0}
+    content_layers: ClassVar = {"lite0_expand3": 1.0}
     style_layers: ClassVar = {
-        **{f"vgg_{name}": 1.0 for name in ("relu1_1", "relu2_1", "relu3_1")},
-        **{f"lite0_{name}": 1.0 for name in ("expand1", "expand3", "expand5", "expand8", "expand11")},
+        **{f"vgg_{name}": 20.0 for name in ("relu1_1", "relu2_1", "relu3_1")},
+        **{f"lite0_{name}": 0.5 for name in ("expand1", "expand3", "expand5", "expand8", "expand11")},
     }
 
     visualised_layers = tuple(f"lite0_{name}" for name in EfficientNetLite0Layers.visualised_layers)
