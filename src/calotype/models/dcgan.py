@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -12,20 +13,21 @@ from torch.nn.utils.parametrizations import spectral_norm as spectral
 from calotype.types import Generated, ImageShape, UserError
 
 MOST_HALVINGS = 4
+SMALLEST = 4  # pixels a side that the discriminator ends at, or fewer: one that sees only parts lets parts that do not go together pass
 
 
 class DCGAN(nn.Module):
     """Strided convolutions with BatchNorm (Radford et al., 2016); with `attention` and `spectral_norm` after SAGAN (Zhang et al., 2019).
 
-    The sides are halved while they are even and at least 8, four times at most, and the channels doubled: 28x28 is made from 7x7, 64x64
-    from 4x4.
+    The generator doubles the sides from where they can no longer be halved, four times at most: 28x28 is made from 7x7, 64x64 from 4x4. The
+    discriminator halves them to 4 or fewer. Channels are doubled with every halving, to eight times as many at most.
 
     Args:
         image_shape: (channels, height, width); height and width multiples of 4.
         num_classes: K that the game is conditioned on, 0 for none.
         pack: images that the discriminator judges together, as channels (PacGAN).
         latent_size: Z.
-        width: channels at the full size of the discriminator, and before the last layer of the generator.
+        width: channels of the discriminator's first layer, and before the last layer of the generator.
         norm: of the discriminator: batch, or none.
         spectral_norm: hold the largest singular value of every layer at 1: of the discriminator, or of both.
         attention: a self-attention layer in both, one halving below the full size.
@@ -78,13 +80,13 @@ class Generator(nn.Module):
         super().__init__()
         channels, height, w = image_shape
         halvings = _halvings(image_shape)
-        sizes = [width * 2**i for i in reversed(range(halvings))]
+        sizes = [_channels(width, i) for i in reversed(range(halvings + 1))]
         self.start = (sizes[0], height >> halvings, w >> halvings)
         self.embedding = nn.Embedding(num_classes, 64) if num_classes else None
         inputs = latent_size + (64 if num_classes else 0)
         self.first = nn.Linear(inputs, self.start[0] * self.start[1] * self.start[2], bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(sizes[0]), nn.ReLU(inplace=True)]
-        for i, (before, after) in enumerate(zip(sizes, [*sizes[1:], width], strict=True)):
+        for i, (before, after) in enumerate(pairwise(sizes)):
             if attention and i == halvings - 1:
                 layers.append(SelfAttention(before))
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
@@ -106,21 +108,22 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, w = image_shape
-        halvings = _halvings(image_shape)
         self.maps = num_classes if condition == "concatenation" else 0
         layers: list[nn.Module] = []
         before = channels * pack + self.maps
-        for i in range(halvings):
-            after = width * 2**i
+        i = 0
+        while i == 0 or (min(height, w) > SMALLEST and i <= MOST_HALVINGS):
+            after = _channels(width, i)
             layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=norm == "none" or i == 0))
             if norm == "batch" and i:  # not in the first layer, whose statistics are the image's own
                 layers.append(nn.BatchNorm2d(after))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             if attention and i == 0:
                 layers.append(SelfAttention(after))
-            before = after
+            before, height, w = after, height // 2, w // 2
+            i += 1
         self.layers = nn.Sequential(*layers)
-        features = before * (height >> halvings) * (w >> halvings)
+        features = before * height * w
         self.last = nn.Linear(features, 1)
         self.embedding = nn.Embedding(num_classes, features) if num_classes and not self.maps else None
         if self.embedding is not None:
@@ -157,6 +160,11 @@ class SelfAttention(nn.Module):
         # scale 1: the paper does not divide by the root of the depth
         seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.gamma * self.out(seen.transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
+
+
+def _channels(width: int, halvings: int) -> int:
+    """At a size: twice as many with every halving, eight times at most."""
+    return width * min(8, 2**halvings)
 
 
 def _halvings(image_shape: ImageShape) -> int:
