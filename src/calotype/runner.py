@@ -160,12 +160,12 @@ def _judge(cfg: DictConfig, datamodule: Any) -> Any:
     folder = Path(named)
     if named == "auto":
         chosen = _compose(conf_dir(), "config", ["task=classification", "name=judge", "logger=none", "trainer.max_epochs=10"])
-        for key in ("dataset", "hardware", "paths"):
-            chosen[key] = cfg[key]
+        chosen.dataset, chosen.paths = cfg.dataset, cfg.paths
         # Its own seed and split: runs of all seeds are judged by one classifier, or their figures could not be compared.
         for key in ("preprocess", "classes", "largest_classes", "positive"):
             chosen.data[key] = cfg.data.get(key)
         folder = Path(cfg.paths.output_dir) / "judges" / config_hash(chosen)
+        chosen.hardware = cfg.hardware  # which does not make it another judge
         if not (folder / "metrics.json").is_file():
             print(f"training the classifier that is to judge, once, in {shown(folder)}", flush=True)
             launch(chosen, folder)

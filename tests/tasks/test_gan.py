@@ -118,8 +118,8 @@ def test_images_with_a_judge_that_is_trained_once(run, tmp_path: Path, capsys: p
     (judge,) = (tmp_path / "judges").iterdir()
     assert json.loads((judge / "metrics.json").read_text())["test/accuracy"] > 0.9
     assert not any("judge" in name or "classifier" in name for name in result.module.state_dict())
-    run("task=gan", "seed=1", "trainer.max_epochs=1", start=DIGITS)
-    assert len(list((tmp_path / "judges").iterdir())) == 1  # one for all seeds
+    run("task=gan", "seed=1", "hardware.memory_format=contiguous_format", "trainer.max_epochs=1", start=DIGITS)
+    assert len(list((tmp_path / "judges").iterdir())) == 1  # one for all seeds, on any hardware
     again = run("task=cgan", f"task.classifier={judge}", start=DIGITS)
     assert 0 <= again.metrics["test/condition_accuracy"] <= 1
     assert "training the classifier" not in capsys.readouterr().out
