@@ -53,7 +53,9 @@ TASKS = {
     "model": {
         **{f"style/{key}": ["style_transfer"] for key in STYLE_NETWORKS},
         "style/transform_net": ["fast_style"],
-        **{f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "dcgan_light", "critic", "sagan", "sagan_light", "mlp_gan"]},
+        **{
+            f"gan/{key}": ["gan", "cgan"] for key in ["dcgan", "dcgan_light", "critic", "sagan", "sagan_light", "mlp_gan", "mlp_gan_scaled"]
+        },
         "gan/unet_patch": ["translation"],
         "gan/unet_patch_residual": ["translation"],
         "gan/cycle": ["cyclegan"],
