@@ -22,4 +22,5 @@ def test_independent_pixels_by_hand() -> None:
 def test_png_takes_what_noise_holds_and_little_for_nothing(levels: int, channels: int) -> None:
     noise = torch.randint(0, levels, (3, channels, 64, 64), generator=torch.Generator().manual_seed(0))
     assert math.log2(levels) < png_bits(noise, levels) < math.log2(levels) * 1.1 + 0.7
+    assert png_bits(noise[:, :, :2, :2].repeat(64, 1, 1, 1), levels) < math.log2(levels) * 1.5 + 4  # small images share one header
     assert png_bits(torch.zeros(3, channels, 64, 64, dtype=torch.int64), levels) < 0.3

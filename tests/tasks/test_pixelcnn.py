@@ -157,14 +157,16 @@ SHORT = ["callbacks.pictures.size=14", "callbacks.pictures.hole=4", "callbacks.p
 
 def test_texture_by_both(tmp_path: Path) -> None:
     learned = calotype.run([
-        "task=pixelcnn", "data=texture", "data.levels=4", "data.pieces=64", "model.width=4", "model.blocks=1", "trainer.max_epochs=1",
-        "~callbacks.pictures", "+callbacks.texture._target_=calotype.callbacks.texture_pictures.TexturePictures",
-        *(o.replace("callbacks.pictures", "+callbacks.texture") for o in SHORT), *TEXTURE, f"hydra.run.dir={tmp_path}/t",
+        "experiment=pixelcnn/texture", "data.levels=4", "data.pieces=64", "model.width=4", "model.blocks=1", "trainer.max_epochs=1",
+        *(o.replace("pictures", "textures") for o in SHORT), *TEXTURE, "dataset.stride=60", f"hydra.run.dir={tmp_path}/t",
     ])  # fmt: skip
     plain = calotype.run(["task=efros_leung", *SHORT, *TEXTURE, "dataset.stride=60", f"hydra.run.dir={tmp_path}/e"])
     assert learned.metrics["test/bits_per_dim"] > 0
     assert plain.metrics == {}
-    for result, names in ((learned, {"texture", "efros_leung", "comparison", "filled"}), (plain, {"efros_leung", "comparison", "filled"})):
+    for result, names in (
+        (learned, {"texture", "efros_leung", "comparison", "filled", "completions", "samples"}),
+        (plain, {"efros_leung", "comparison", "filled"}),
+    ):
         assert names <= {p.stem for p in (result.run_dir / "images").glob("*.png")}
         assert pixels(result.run_dir / "images/efros_leung.png").shape == (14, 14)
     assert not (plain.run_dir / "images/texture.png").exists()

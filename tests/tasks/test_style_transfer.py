@@ -170,6 +170,10 @@ WRONG = {
     "task.steps=0": r"steps=0: 1 and more",
     "task.scales=[1,0.5]": r"scales=\[1, 0.5\]: above 0 to 1, and 1 the last",
     "task.content_weight=-1": r"content_weight=-1, .*: 0 and more",
+    "task.style_layers=[relu1_1]": r"task.style_layers=\['relu1_1'\]: layers with their weights, as {relu1_1: 1.0}",
+    "data.style_scale=-1": r"data.style_scale=-1: .* above 0",
+    "data.style=hubbel": r"data.style=hubbel: no such file; .* hubble, tissue",
+    "data.style=/tmp": r"/tmp: a folder, and an image file is needed",
     "task.start=/nowhere.png": r"/nowhere.png: no such file",
     "model.weights=/nowhere.pth": r"model.weights=/nowhere.pth: no such file",
 }

@@ -49,10 +49,10 @@ class PixelPictures(Callback):
         plots.save_image(grid(drawn, self.columns), folder / "samples.png")
         _row_by_row(drawn, self.columns, folder / "drawing.gif")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self.completions and data.split.test:
+        if self.completions and data.split_manifest["sizes"]["test"]:
             images = (data.quantised("test")[: self.completions].float() / (module.levels - 1)).cpu()
-            numbers = torch.tensor(data.split.test[: self.completions])
-            plots.save(_completions(module, images, data.items.labels[numbers], self.completions), folder / "completions.png")
+            labels = data.items.labels[torch.tensor(data.split.test[: self.completions])] if module.conditional else None
+            plots.save(_completions(module, images, labels, self.completions), folder / "completions.png")
         plots.save(_receptive_field(module), folder / "receptive_field.png")
 
 
@@ -69,13 +69,12 @@ def _row_by_row(drawn: Tensor, columns: int, path: Path) -> None:
         frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=hold, loop=0)
 
 
-def _completions(module: Any, images: Tensor, labels: Tensor, count: int) -> Figure:
+def _completions(module: Any, images: Tensor, labels: Tensor | None, count: int) -> Figure:
     """Each image, what of it is given, and its lower half drawn `count` times."""
     hidden = images.clone()
     hidden[:, :, images.shape[2] // 2 :] = torch.nan
-    drawn = module.complete(
-        hidden.repeat_interleave(count, 0), seed=SEED, labels=labels.repeat_interleave(count, 0) if module.conditional else None
-    )
+    given = None if labels is None else labels.repeat_interleave(count, 0)
+    drawn = module.complete(hidden.repeat_interleave(count, 0), seed=SEED, labels=given)
     rows: dict[str, list[Image.Image]] = {}
     captions: dict[str, list[str]] = {}
     for i, image in enumerate(images):

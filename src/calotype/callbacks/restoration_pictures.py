@@ -77,8 +77,9 @@ def _stopping(found: Restoration) -> Figure:
     has_psnr = not np.isnan(curves["psnr"]).all()
     rules = [name for name in ("variance", "held_out") if not np.isnan(curves[name]).all()]
     panels = ["psnr" if has_psnr else "loss", rules[0] if rules else "loss"]
-    figure = Figure(figsize=(10.4, 3.8), layout="constrained")
-    for axis, panel in zip(figure.subplots(1, 2), panels, strict=True):
+    panels = list(dict.fromkeys(panels))  # without a rule and a clean image there is the loss alone
+    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         names = {"psnr": ("psnr", "psnr_average")}.get(panel, (panel,))
         for name in names:
             axis.plot(x, curves[name][known], label=LINES[name], linewidth=1.2)

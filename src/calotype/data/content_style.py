@@ -61,6 +61,8 @@ class ContentStyle(LightningDataModule):
         for key, values in (("style_weights", style_weights), ("content_masks", content_masks), ("style_masks", style_masks)):
             if values is not None and len(values) != len(names):
                 raise UserError(f"data.{key}: {len(values)} given, and there are {len(names)} styles")
+        if style_scale <= 0:
+            raise UserError(f"data.style_scale={style_scale}: a share of the content's size, above 0")
         content = colour(image_at(dataset, index), dataset.name)
         content = _sized(_square(content) if square else content, size)
         longer = max(content.shape[-2:])
@@ -116,6 +118,8 @@ def _style(name: str) -> Tensor:
 
         pixels = torch.from_numpy(getattr(skimage.data, EXAMPLES[name])()).float() / 255
         return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1))[None]
+    if not Path(name).exists():
+        raise UserError(f"data.style={name}: no such file; those that come with the packages are {', '.join(EXAMPLES)}")
     if has_transparency(Path(name)):
         print(f"{name}: transparent pixels are laid on white", flush=True)
     return read_deep(Path(name))[None]

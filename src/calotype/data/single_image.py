@@ -71,7 +71,11 @@ class SingleImage(LightningDataModule):
         if dataset.degraded:
             observed, clean = image, dataset.clean
         else:
-            clean = _cropped(F.avg_pool2d(image, shrink), max(crop_to, self.factor))
+            whole = F.avg_pool2d(image, shrink)
+            clean = _cropped(whole, max(crop_to, self.factor))
+            if clean.shape != whole.shape:
+                sizes = [f"{x.shape[3]}x{x.shape[2]}" for x in (whole, clean)]
+                print(f"{dataset.name}: {sizes[0]} pixels, of which the top left {sizes[1]} are used (data.crop_to={crop_to})", flush=True)
             with torch.no_grad():
                 observed = _noisy(operator(clean).clamp(0, 1), sigma, seed)
         _check(dataset.name, observed, clean, self.factor)

@@ -34,6 +34,8 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, and an image file is needed") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image that can be read" if "cannot identify" in str(error) else str(error)
         raise UserError(f"{path}: {reason}; repair or remove the file") from None

@@ -48,13 +48,16 @@ class StyleObjective:
         self.network: Any = network
         self.distance: Any = distance
         own: Any = network
+        for key, given in (("content_layers", content_layers), ("style_layers", style_layers)):
+            if given is not None and not isinstance(given, Mapping):
+                raise UserError(f"task.{key}={list(given)}: layers with their weights, as {{{next(iter(given), 'relu1_1')}: 1.0}}")
         self.content_layers = dict(own.content_layers if content_layers is None else content_layers)
         self.style_layers = dict(own.style_layers if style_layers is None else style_layers)
+        self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
         for key, layers in (("content_layers", self.content_layers), ("style_layers", self.style_layers)):
             for name in layers:
                 if name not in own.layer_names:
                     raise UserError(f"task.{key}: {type(network).__name__} has no layer {name}; it has {', '.join(own.layer_names)}")
-        self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
 
     @torch.no_grad()
     def targets(self, batch: ContentStyleBatch) -> Targets:
