@@ -109,6 +109,21 @@ def test_wasserstein_slope_is_that_of_the_loss() -> None:
     assert (ahead - behind) / 2 == pytest.approx((found.grad * step).sum().item(), rel=0.02)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_gram_slope_is_autograds(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(1, 5, 7, 6).to(dtype)
+    weight = torch.randn(5, 5)  # not symmetric, as no loss's need be
+    slopes = []
+    for statistic in (lambda x: Gram().statistics(x)["gram"], lambda x: x[0].flatten(1).float() @ x[0].flatten(1).float().T / 42):
+        x = features.clone().requires_grad_()
+        (statistic(x) * weight).sum().backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        assert x.grad.dtype is dtype
+        slopes.append(x.grad.float())
+    assert (slopes[0] - slopes[1]).norm() < tolerance * slopes[1].norm()
+
+
 def test_content_distance() -> None:
     found, wanted = maps(0), maps(1)
     squared = 0.5 * sum((float(a) - float(b)) ** 2 for a, b in zip(found.flatten(), wanted.flatten(), strict=True))
