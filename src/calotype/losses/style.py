@@ -100,7 +100,7 @@ def total_variation(images: Tensor) -> Tensor:
 class _MeanProduct(torch.autograd.Function):
     """x x^T / P of (C, P), in single precision.
 
-    Its slope (g + g^T) x / P takes one product instead of autograd's two, and a cheap one of bfloat16 features, whose slope is rounded anyway.
+    Its slope (g + g^T) x / P takes one product instead of autograd's two, a cheap one where features are bfloat16 and slopes are rounded anyway.
     """
 
     @staticmethod
