@@ -100,7 +100,8 @@ def total_variation(images: Tensor) -> Tensor:
 class _MeanProduct(torch.autograd.Function):
     """x x^T / P of (C, P), in single precision.
 
-    Its slope (g + g^T) x / P takes one product instead of autograd's two, a cheap one where features are bfloat16 and slopes are rounded anyway.
+    Its slope (g + g^T) x / P takes one product where autograd takes two, a cheap one where features are bfloat16 and slopes are
+    rounded anyway.
     """
 
     @staticmethod
