@@ -30,7 +30,7 @@ class Gram(nn.Module):
     def statistics(self, features: Tensor, mask: Tensor | None = None) -> Statistics:
         if mask is None:
             x: Tensor = features[0].flatten(1)
-            gram: Tensor = _MeanProduct.apply(x)  # type: ignore[no-untyped-call]
+            gram: Tensor = _MeanProduct.apply(x)
             return {"gram": gram}
         return {"gram": _outer(*_positions(features, mask))}
 
