@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import torch
-from pytorch_lightning import Callback
+from clock import Clock
 from torch.nn import functional as F
 
 import calotype
@@ -25,19 +25,6 @@ from calotype.models.dcgan import DCGAN
 from calotype.tasks.averaging import follow
 
 STEPS, ROUNDS = 15, 5
-
-
-class Clock(Callback):
-    """Seconds of every epoch's training batches."""
-
-    seconds: list[float] = []  # noqa: RUF012
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.start = time.perf_counter()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
-        if batch_idx == STEPS - 1:
-            self.seconds.append(time.perf_counter() - self.start)
 
 
 def framework(precision: str, layout: str) -> list[float]:
@@ -57,7 +44,7 @@ def framework(precision: str, layout: str) -> list[float]:
                 f"hardware.memory_format={layout}",
                 f"trainer.max_epochs={ROUNDS + 1}",
                 f"trainer.limit_train_batches={STEPS}",
-                "+callbacks.clock._target_=__main__.Clock",
+                "+callbacks.clock._target_=clock.Clock",
                 f"hydra.run.dir={folder}/run",
             ]
         )

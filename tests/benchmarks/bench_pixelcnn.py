@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import torch
-from pytorch_lightning import Callback
+from clock import Clock
 
 import calotype
 from calotype.losses.likelihood import CrossEntropy
@@ -52,19 +52,6 @@ def drawing(name: str, model: PixelCNN | GatedPixelCNN, rows: int) -> None:
     )
 
 
-class Clock(Callback):
-    """Seconds of every epoch's training batches."""
-
-    seconds: list[float] = []  # noqa: RUF012
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.start = time.perf_counter()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
-        if batch_idx == STEPS - 1:
-            self.seconds.append(time.perf_counter() - self.start)
-
-
 def step(model: str, *hardware: str) -> float:
     Clock.seconds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +68,7 @@ def step(model: str, *hardware: str) -> float:
                 *hardware,
                 f"trainer.max_epochs={ROUNDS + 1}",
                 f"trainer.limit_train_batches={STEPS}",
-                "+callbacks.clock._target_=__main__.Clock",
+                "+callbacks.clock._target_=clock.Clock",
                 f"hydra.run.dir={folder}/run",
             ]
         )

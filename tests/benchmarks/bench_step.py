@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import torch
-from pytorch_lightning import Callback
+from clock import Clock
 
 import calotype
 from calotype.data.sampler import EpochSampler
@@ -23,19 +23,6 @@ from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.models.face_cnn import FaceCNN
 
 STEPS, ROUNDS = 12, 7
-
-
-class Clock(Callback):
-    """Seconds of every epoch's training batches, without the checkpoint and whatever else stands between epochs."""
-
-    seconds: list[float] = []  # noqa: RUF012
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.start = time.perf_counter()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
-        if batch_idx == STEPS - 1:
-            self.seconds.append(time.perf_counter() - self.start)
 
 
 def framework(precision: str) -> list[float]:
@@ -57,7 +44,7 @@ def framework(precision: str) -> list[float]:
                 f"hardware.precision={precision}",
                 f"trainer.max_epochs={ROUNDS + 1}",
                 f"trainer.limit_train_batches={STEPS}",
-                "+callbacks.clock._target_=__main__.Clock",
+                "+callbacks.clock._target_=clock.Clock",
                 f"hydra.run.dir={folder}/run",
             ]
         )
