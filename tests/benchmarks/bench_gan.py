@@ -1,4 +1,4 @@
-"""A training step of `task=gan` on images of 28x28, batch 64, one step of either network, against a bare PyTorch loop that does the same.
+"""A training step of `experiment=gan/mnist` (28x28, batch 64, one step of either network) against a bare PyTorch loop that does the same.
 
 Prints milliseconds of both in bfloat16 and channels_last, in turn, and the ratio of the medians; then the framework against itself
 in single precision and the default layout. Same data, networks, loss, optimizers, running average; the bare loop reads both losses every
@@ -32,7 +32,7 @@ def framework(precision: str, layout: str) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         calotype.run(
             [
-                "task=gan",
+                "experiment=gan/mnist",
                 "dataset=digits",
                 "data.preprocess.size=28",
                 "data.val_fraction=0",
@@ -55,10 +55,10 @@ def bare() -> list[float]:
     source = digits()
     images = F.interpolate(source.items.float(), (28, 28), mode="bilinear").to(torch.uint8)
     torch.manual_seed(0)
-    model = DCGAN((1, 28, 28)).to(memory_format=torch.channels_last)
+    model = DCGAN((1, 28, 28), width=32).to(memory_format=torch.channels_last)
     generator, discriminator = model.generator, model.discriminator
     average = copy.deepcopy(generator)
-    g, d = (torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (generator, discriminator))
+    g, d = (torch.optim.Adam(network.parameters(), lr=5e-4, betas=(0.5, 0.999)) for network in (generator, discriminator))
     sampler = EpochSampler(range(len(images)), batch_size=64, train=True)
     seconds = []
     count = 0

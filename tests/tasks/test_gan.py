@@ -209,6 +209,18 @@ def test_draw_depends_on_its_seed_alone(run) -> None:  # type: ignore[no-untyped
     assert not torch.equal(module.draw(10, seed=4), first)
 
 
+def test_the_best_of_candidates(run) -> None:  # type: ignore[no-untyped-def]
+    """By the discriminator; the items are among those that one candidate each would give, in turn."""
+    module = run("trainer.max_epochs=1").module
+    every = module.draw(60, seed=1)
+    module.candidates = 3
+    chosen = module.draw(20, seed=1)
+    with torch.no_grad():
+        logits = module.model.discriminator(every).view(20, 3)
+    for i in range(20):
+        assert torch.equal(chosen[i], every[3 * i + int(logits[i].argmax())])
+
+
 def test_data_without_labels(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -230,7 +242,9 @@ def test_one_class_is_enough_without_a_condition(run) -> None:  # type: ignore[n
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["task.pack=0"], "pack=0"),
+        (["task.pack=0"], r"pack=0: 1 and more"),
+        (["task.r1=-1"], r"r1=-1\.?0?: 0 and more"),
+        (["task.pack=2", "task.candidates=2"], r"candidates=2: packed items"),
         (["task.average=1"], "average=1"),
         (["task.samples=5"], r"task\.samples=5"),
         (["task.input_noise_until=0"], "input_noise_until"),
@@ -267,13 +281,18 @@ def test_alarms() -> None:
         alarm.look("d", 1.0, 500.0)
         alarm.end_of_epoch(epoch)
     assert "norm of 500" in alarm.told[1]
-    assert alarm.look_at_figures({"modes": 20.0}, 1) is None
-    assert alarm.look_at_figures({"modes": 11.0}, 2) is None
-    assert "fell to 9 from 20" in str(alarm.look_at_figures({"modes": 9.0}, 3))
-    assert alarm.look_at_figures({"modes": 2.0}, 4) is None
+    assert alarm.look_at_figures({"modes": 20.0}, 1, 50) is None
+    assert alarm.look_at_figures({"modes": 11.0}, 2, 50) is None
+    assert "fell to 9 from 20" in str(alarm.look_at_figures({"modes": 9.0}, 3, 50))
+    assert alarm.look_at_figures({"modes": 2.0}, 4, 50) is None
     assert len(alarm.told) == 3
     with pytest.raises(UserError, match="discriminator's loss is nan"):
         alarm.look("d", float("nan"), 1.0)
+    lost = AdversarialAlarm()
+    told = [lost.look_at_figures({"modes": 2.0}, epoch, 30) for epoch in range(30)]
+    assert [epoch for epoch, text in enumerate(told) if text] == [14]  # after half of them
+    assert "never above 2" in lost.told[0]
+    assert [AdversarialAlarm().look_at_figures({"modes": 0.0}, epoch, 4) for epoch in range(4)] == [None] * 4
     quiet = AdversarialAlarm()
     for epoch in range(3):
         quiet.look("d", -5.0, 1.0)  # a critic's loss is no probability's

@@ -12,10 +12,12 @@ STEEP = 100.0  # norm of a gradient
 WATCHED = {"modes": 4.0, "coverage": 0.1}  # and how many of them there must have been, for a fall to tell anything
 FALL = 0.5  # share of the best that is left
 LONG = 2  # epochs in a row
+PATIENCE = 10  # epochs, or half of the training if that is longer, in which there must have been so many
 
 
 class AdversarialAlarm:
-    """Told once each: the discriminator's loss near 0 for two epochs, a gradient's norm above 100 for two, modes or coverage halved.
+    """Told once each: the discriminator's loss near 0 for two epochs, a gradient's norm above 100 for two, modes or coverage halved
+    or never reached.
 
     A loss that is no longer a number ends the run.
     """
@@ -59,8 +61,8 @@ class AdversarialAlarm:
             return self._tell("steep", f"epoch {epoch + 1}: gradients have a norm of {steep:.0f}; lower optimizer.lr")
         return None
 
-    def look_at_figures(self, figures: Mapping[str, float], epoch: int) -> str | None:
-        """At validation's: what is drawn was once more varied."""
+    def look_at_figures(self, figures: Mapping[str, float], epoch: int, epochs: int | None) -> str | None:
+        """At validation's, after `epoch` of `epochs`: what is drawn was once more varied, or never was varied."""
         for name, least in WATCHED.items():
             if name not in figures:
                 continue
@@ -70,6 +72,12 @@ class AdversarialAlarm:
                     name,
                     f"epoch {epoch + 1}: val/{name} fell to {figures[name]:.3g} from {best:.3g}, the generator draws less and less; "
                     "pack items (task.pack=2), lower optimizer.lr, or stop earlier",
+                )
+            if best < least and epoch + 1 >= max(PATIENCE, (epochs or 0) / 2):
+                return self._tell(
+                    f"no {name}",
+                    f"epoch {epoch + 1}: val/{name} was never above {best:.3g}, the two networks do not settle; "
+                    "disturb the discriminator (task.input_noise) or bound it (task.r1), or try another seed",
                 )
         return None
 

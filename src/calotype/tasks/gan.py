@@ -47,6 +47,8 @@ class GAN(LightningModule):
         input_noise_until: share of the training over which it falls to 0.
         noisy: who has it: both, or real images alone.
         average: weight of the past in the running average of the generator, which is what is tested and used; 0 for none.
+        candidates: latents that are drawn for every item that is kept, the one whose item the discriminator holds most real: a simple form
+            of discriminator rejection sampling (Azadi et al., 2019), in figures, samples and the random grid; 1 for none.
         samples: generated items that figures are computed from, in the test; a quarter of them in validation.
         classifier: folder of a run of task=classification whose features judge; `auto` trains one on the same data, once; null for none.
         neighbours: k of precision, recall, density and coverage.
@@ -79,6 +81,7 @@ class GAN(LightningModule):
         input_noise_until: float = 0.5,
         noisy: Literal["both", "real"] = "both",
         average: float = 0.999,
+        candidates: int = 1,
         samples: int = 10000,
         classifier: str | None = None,
         neighbours: int = 5,
@@ -87,11 +90,20 @@ class GAN(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        if min(d_steps, g_steps, pack, r1_every, neighbours) < 1 or min(d_lr_factor, r1, input_noise) < 0 or not 0 <= average < 1:
-            raise UserError(
-                f"task: d_steps={d_steps}, g_steps={g_steps}, pack={pack}, r1_every={r1_every}, neighbours={neighbours}: at least 1; "
-                f"d_lr_factor={d_lr_factor}, r1={r1}, input_noise={input_noise}: 0 and more; average={average}: 0 to below 1"
-            )
+        counts = {
+            "d_steps": d_steps,
+            "g_steps": g_steps,
+            "pack": pack,
+            "r1_every": r1_every,
+            "candidates": candidates,
+            "neighbours": neighbours,
+        }
+        weights = {"d_lr_factor": d_lr_factor, "r1": r1, "input_noise": input_noise}
+        for name, value in (counts | weights).items():
+            if value < (1 if name in counts else 0):
+                raise UserError(f"task.{name}={value}: {1 if name in counts else 0} and more")
+        if not 0 <= average < 1:
+            raise UserError(f"task.average={average}: 0 to below 1")
         if not 0 < input_noise_until <= 1:
             raise UserError(f"task.input_noise_until={input_noise_until}: a share of the training, above 0 to 1")
         if samples < 100 or classifier_steps < 0:
@@ -101,6 +113,8 @@ class GAN(LightningModule):
             raise UserError(f"task=cgan: the data have {classes} classes, and a condition takes two; use task=gan, or give labels")
         if pack > 1 and classes:
             raise UserError(f"task.pack={pack}: items of unlike classes cannot be judged together; set it to 1")
+        if pack > 1 and candidates > 1:
+            raise UserError(f"task.candidates={candidates}: packed items are not judged one by one; set it or task.pack to 1")
         self.spec = spec
         self.model: Any = model(spec.image_shape, classes, pack)
         self.loss: Any = loss()
@@ -111,6 +125,7 @@ class GAN(LightningModule):
         self.r1, self.r1_every = r1, r1_every
         self.input_noise, self.input_noise_until, self.noisy = input_noise, input_noise_until, noisy
         self.average_weight = average
+        self.candidates = candidates
         self.samples = samples
         self.classifier = classifier
         self.neighbours = neighbours
@@ -121,6 +136,7 @@ class GAN(LightningModule):
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))  # batches; Lightning's own counter counts both networks' steps
         self.alarm = AdversarialAlarm()
+        self.watched = True  # whether this step is logged
         self.judge: Judge | None = None  # `calotype.run` gives it, where there is a classifier; not a module, so not in the checkpoint
 
     @property
@@ -143,15 +159,25 @@ class GAN(LightningModule):
         self.eval()
         if self.conditional and labels is None:
             labels = torch.arange(n) % len(self.spec.class_names)
-        latent = self.latents(n, seed=seed)
-        labels = None if labels is None else labels.to(self.device)
-        parts = [self(latent[i : i + 500], None if labels is None else labels[i : i + 500]).float().cpu() for i in range(0, n, 500)]
+        latent = self.latents(n * self.candidates, seed=seed)
+        labels = None if labels is None else labels.to(self.device).repeat_interleave(self.candidates)
+        parts = []
+        at_once = 500 * self.candidates
+        for i in range(0, len(latent), at_once):
+            wanted = None if labels is None else labels[i : i + at_once]
+            items = self(latent[i : i + at_once], wanted)
+            if self.candidates > 1:
+                best = self.model.discriminator(items, wanted).view(-1, self.candidates).argmax(1)
+                items = items.view(-1, self.candidates, *items.shape[1:])[torch.arange(len(best)), best]
+            parts.append(items.float().cpu())
         self.train(was)
         return torch.cat(parts)
 
     def training_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
         optimizers: Any = self.optimizers()
         g_optimizer, d_optimizer = optimizers
+        # Telling Lightning takes a tenth of a step, and it writes down no more than this.
+        self.watched = (int(self.steps) + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch
         labels = batch.labels if self.conditional else None
         images = batch.images[: len(batch.images) // self.pack * self.pack]
         self._discriminator_step(images, labels, d_optimizer)
@@ -173,7 +199,9 @@ class GAN(LightningModule):
         figures = self._figures("val", max(100, self.samples // 4))
         for name, value in figures.items():
             self.log(f"val/{name}", value, prog_bar=name in ("modes", "coverage"), sync_dist=True)
-        told = self.alarm.look_at_figures(figures, self.current_epoch) if not self.trainer.sanity_checking else None
+        if self.trainer.sanity_checking:
+            return
+        told = self.alarm.look_at_figures(figures, self.current_epoch, self.trainer.max_epochs)
         if told:
             warnings.warn(told, stacklevel=1)
 
@@ -234,7 +262,8 @@ class GAN(LightningModule):
                 for parameter in discriminator.parameters():
                     parameter.clamp_(-self.loss.clip, self.loss.clip)
         self._log("d", loss, discriminator)
-        self.log_dict({"train/d_real": real_logits.detach().mean(), "train/d_generated": generated_logits.detach().mean()})
+        if self.watched:
+            self.log_dict({"train/d_real": real_logits.detach().mean(), "train/d_generated": generated_logits.detach().mean()})
         if penalty is not None:
             self.log("train/slope_penalty" if self.loss.gradient_penalty else "train/r1", penalty.detach())
 
@@ -256,10 +285,10 @@ class GAN(LightningModule):
             follow(self.average, self.model.generator, self.average_weight, int(self.steps))
 
     def _log(self, which: str, loss: Tensor, network: nn.Module) -> None:
-        loss = loss.detach()
-        self.log(f"train/{which}_loss", loss, prog_bar=True)
-        if int(self.steps) % 20 == 0:  # a norm takes a pass over all gradients
+        if self.watched:
+            loss = loss.detach()
             norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+            self.log(f"train/{which}_loss", loss, prog_bar=True)
             self.log(f"train/{which}_gradient", norm)
             self.alarm.look(which, loss.item(), norm.item())
 
