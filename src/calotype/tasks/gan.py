@@ -177,7 +177,8 @@ class GAN(LightningModule):
         optimizers: Any = self.optimizers()
         g_optimizer, d_optimizer = optimizers
         # Telling Lightning takes a tenth of a step, and it writes down no more than this.
-        self.watched = (int(self.steps) + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch
+        trainer: Any = self.trainer
+        self.watched = (int(self.steps) + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch
         labels = batch.labels if self.conditional else None
         images = batch.images[: len(batch.images) // self.pack * self.pack]
         self._discriminator_step(images, labels, d_optimizer)
