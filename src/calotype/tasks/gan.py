@@ -311,12 +311,12 @@ class GAN(LightningModule):
         if self.judge is None and not self.inception:
             return {}
         real, _labels = data.images(side, n)
-        train, _ = data.images("train", len(real), seed=1)
         wanted = torch.arange(len(real)) % len(self.spec.class_names) if self.conditional else None
         drawn = self.draw(len(real), seed=1, labels=wanted)
         figures: dict[str, float] = {}
         if self.judge is not None:
-            figures = self.judge.figures(real, drawn, wanted, train if side == "test" else None, k=self.neighbours)
+            others = data.images("train", len(real), seed=1)[0] if side == "test" else None
+            figures = self.judge.figures(real, drawn, wanted, others, k=self.neighbours)
         if side == "test" and self.inception:
             figures["inception_frechet_distance"] = self.inception[0](real, drawn)
         return figures
