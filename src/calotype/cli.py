@@ -184,18 +184,47 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def report_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-report battle RUN_A RUN_B`"""
-    parser = argparse.ArgumentParser(prog="calotype-report", description="Compare finished runs.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    battle = commands.add_parser("battle", help="two GANs against each other, by each one's discriminator")
-    battle.add_argument("runs", nargs=2, metavar="RUN")
-    battle.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
-    battle.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    """`calotype-report PATH...` and `calotype-report battle RUN_A RUN_B`"""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["battle"]:
+        return _battle(given[1:])
+    parser = argparse.ArgumentParser(
+        prog="calotype-report",
+        description="Tables over all runs below some folders: a row for each setting, mean and spread over its seeds.",
+        epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, or folders that hold some")
+    parser.add_argument("--metrics", default="", metavar="A,B", help="the columns (default: those that matter most to the task)")
+    parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="the row that the others are tested against")
+    parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
+    options = parser.parse_args(given)
+    with _one_line_errors():
+        from calotype.report.runs import by_task, find_runs
+        from calotype.report.table import make_table, text
+
+        runs, damaged = find_runs(options.paths)
+        metrics = [name for name in options.metrics.split(",") if name]
+        baseline = None if options.baseline is None else dict(one.partition("=")[::2] for one in options.baseline)
+        tables = [make_table(task, of_it, metrics, baseline) for task, of_it in by_task(runs).items()]
+        if len(tables) > 1:
+            print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
+        print("\n\n".join(text(table, options.form) for table in tables), flush=True)
+        for line in damaged:
+            _say(f"left out: {line}", RUN_ERROR)
+        if damaged:
+            raise SystemExit(RUN_ERROR)
+
+
+def _battle(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="calotype-report battle", description="Two GANs against each other, by each one's discriminator.")
+    parser.add_argument("runs", nargs=2, metavar="RUN")
+    parser.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     options = parser.parse_args(arguments)
     with _one_line_errors():
-        from calotype.battle import battle as fight
+        from calotype.battle import battle
 
-        for line in fight(*options.runs, n=options.n, seed=options.seed):
+        for line in battle(*options.runs, n=options.n, seed=options.seed):
             print(line, flush=True)
 
 

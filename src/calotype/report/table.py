@@ -1,0 +1,167 @@
+"""Tables over runs: a row for each setting, mean and spread over its seeds, in several forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from calotype.report.runs import Row, Run, rows
+from calotype.report.statistics import Summary, holm, paired_p, summary
+from calotype.types import UserError
+
+# Shown where none are asked for, those that a run has.
+MAIN = {
+    "classification": ("test/accuracy", "test/balanced_accuracy"),
+    "siamese": ("test/accuracy", "test/eer"),
+    "facenet": ("test/eer", "test/rank1", "test/tar_at_far_1e-2"),
+    "dip": ("psnr_at_stop", "psnr_peak", "ssim_at_stop"),
+    "style_transfer": ("patch_distance", "ssim_content"),
+    "fast_style": ("patch_distance", "ssim_content"),
+    "gan": ("test/modes", "test/high_quality", "test/classifier_score", "test/coverage"),
+    "cgan": ("test/condition_accuracy", "test/coverage", "test/few_real_accuracy", "test/augmented_accuracy"),
+    "translation": ("test/psnr", "test/input_psnr", "test/ssim"),
+    "cyclegan": ("test/psnr", "test/ssim"),
+    "pixelcnn": ("test/nll_nats", "test/bits_per_dim"),
+}
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: rf"\{c}" for c in "_%&#${}"}
+)
+MOST = 4  # metrics of a task that is not named above
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of one task.
+
+    Attributes:
+        task: its name.
+        metrics: the columns.
+        rows: in order.
+        cells: a summary for each row and metric.
+        p: for each row and metric the paired test against the baseline, corrected; NaN in the baseline's own row. None without a baseline.
+    """
+
+    task: str
+    metrics: tuple[str, ...]
+    rows: list[Row]
+    cells: list[list[Summary]]
+    p: list[list[float]] | None
+
+
+def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), baseline: Mapping[str, str] | None = None) -> Table:
+    """Of the runs of one task.
+
+    Args:
+        task: its name.
+        runs: of it, finished or not.
+        metrics: the columns; those that matter most by default.
+        baseline: settings of the row that the others are compared with, over the seeds that both have. The p values of a metric are
+            corrected for as many comparisons as there are (Holm).
+
+    Raises:
+        UserError: no run has a metric; the baseline is no row, or several.
+    """
+    known = sorted({name for run in runs for name, value in run.metrics.items() if value is not None})
+    for name in metrics:
+        if name not in known:
+            raise UserError(f"--metrics {name}: no run of task {task} has it; there are: {', '.join(known) or 'none'}")
+    chosen = tuple(metrics) or tuple(name for name in MAIN.get(task, ()) if name in known) or tuple(_likely(known))
+    table = rows(runs)
+    cells = [[summary(list(row.figures(name).values())) for name in chosen] for row in table]
+    p = None
+    if baseline is not None:
+        base = _one_row(table, baseline)
+        columns = [holm([math.nan if row is base else paired_p(base.figures(name), row.figures(name)) for row in table]) for name in chosen]
+        p = [list(values) for values in zip(*columns, strict=True)] if columns else [[] for _ in table]
+    return Table(task, chosen, table, cells, p)
+
+
+def text(table: Table, form: str) -> str:
+    """`terminal`, `csv`, `markdown` or `latex`; without a line end after the last line."""
+    if form == "csv":
+        return _csv(table)
+    head, body = _grid(table)
+    if form == "markdown":
+        lines = ["| " + " | ".join(line) + " |" for line in ([cell.replace("|", "\\|") for cell in row] for row in [head, *body])]
+        return "\n".join([f"**{table.task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:]])
+    if form == "latex":
+        lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in [head, *body]]
+        columns = "l" * len(_settings(table)) + "r" * (len(head) - len(_settings(table)) - 1) + "l"
+        start = [rf"% {table.task}; needs the package booktabs", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        return "\n".join([*start, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    aligned = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *body]]
+    return "\n".join([table.task, *(f"  {line}" for line in aligned)])
+
+
+def _grid(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, in words: mean ± standard deviation [95 % interval], p where there is a baseline."""
+    keys = _settings(table)
+    head = [*(keys or ["runs"])]
+    for name in table.metrics:
+        head += [name, "95 %"] + (["p"] if table.p is not None else [])
+    head += ["n", "notes"]
+    body = []
+    for i, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        line = [row.settings.get(key, "") for key in keys] if keys else [row.label]
+        for j, cell in enumerate(cells):
+            line += [_mean(cell), "" if math.isnan(cell.sd) else f"{_number(cell.low)} to {_number(cell.high)}"]
+            if table.p is not None:
+                p = table.p[i][j]
+                line.append("" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}")
+        ns = sorted({cell.n for cell in cells})
+        body.append([*line, "/".join(map(str, ns)), "; ".join(row.notes)])
+    return head, body
+
+
+def _csv(table: Table) -> str:
+    keys = _settings(table)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ["task", *keys]
+    for name in table.metrics:
+        head += [name, f"{name} sd", f"{name} low", f"{name} high", f"{name} n"] + ([f"{name} p"] if table.p is not None else [])
+    writer.writerow([*head, "notes"])
+    for i, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        line: list[object] = [table.task, *(row.settings.get(key, "") for key in keys)]
+        for j, cell in enumerate(cells):
+            line += ["" if isinstance(value, float) and math.isnan(value) else value for value in cell]
+            if table.p is not None:
+                line.append("" if math.isnan(table.p[i][j]) else table.p[i][j])
+        writer.writerow([*line, "; ".join(row.notes)])
+    return out.getvalue().rstrip("\n")
+
+
+def _settings(table: Table) -> list[str]:
+    return list(dict.fromkeys(key for row in table.rows for key in row.settings))
+
+
+def _one_row(table: Sequence[Row], wanted: Mapping[str, str]) -> Row:
+    found = [row for row in table if all(row.settings.get(key, "") == value for key, value in wanted.items())]
+    if len(found) != 1:
+        told = " ".join(f"{key}={value}" for key, value in wanted.items())
+        count = "no row" if not found else f"{len(found)} rows"
+        raise UserError(f"--baseline {told}: {count} of that setting; rows: {'; '.join(row.label for row in table)}")
+    return found[0]
+
+
+def _likely(known: Sequence[str]) -> list[str]:
+    tested = [name for name in known if name.startswith("test/")]
+    return (tested or list(known))[:MOST]
+
+
+def _mean(cell: Summary) -> str:
+    if cell.n == 0:
+        return ""
+    return _number(cell.mean) if math.isnan(cell.sd) else f"{_number(cell.mean)} ± {_number(cell.sd)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def _escaped(cell: str) -> str:
+    return cell.translate(LATEX)
