@@ -22,7 +22,7 @@ class UNetPatch(nn.Module):
         width: channels at the full size.
         levels: halvings of the U-Net.
         patch_levels: halvings of the discriminator: 2 judges patches of 26x26 pixels, 3 of 54x54.
-        residual: what the generator gives is added to the input, where that has the targets' channels.
+        residual: what the generator gives is added to the input, where that has the targets' channels; then without normalisation.
     """
 
     def __init__(
@@ -79,10 +79,14 @@ class UNetGenerator(nn.Module):
         super().__init__()
         self.residual = residual
         sizes = [width * min(2**i, 8) for i in range(levels + 1)]
-        self.first = _unit(in_channels, width)
-        self.down = nn.ModuleList(_unit(a, b, stride=2) for a, b in pairwise(sizes))
-        self.up = nn.ModuleList(_unit(b + a, a) for a, b in pairwise(sizes))
+        norm = not residual  # which would take away how large a difference is
+        self.first = _unit(in_channels, width, norm=norm)
+        self.down = nn.ModuleList(_unit(a, b, stride=2, norm=norm) for a, b in pairwise(sizes))
+        self.up = nn.ModuleList(_unit(b + a, a, norm=norm) for a, b in pairwise(sizes))
         self.last = nn.Conv2d(width, out_channels, 3, padding=1)
+        if residual:  # starts as the input
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor) -> Tensor:
         height, width = inputs.shape[2:]
@@ -121,5 +125,6 @@ def _conv(a: int, b: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(a, b, 4, stride, 1), nn.InstanceNorm2d(b, affine=True))
 
 
-def _unit(a: int, b: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.InstanceNorm2d(b, affine=True), nn.LeakyReLU(0.2, inplace=True))
+def _unit(a: int, b: int, stride: int = 1, norm: bool = True) -> nn.Sequential:
+    norms = [nn.InstanceNorm2d(b, affine=True)] if norm else []
+    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), *norms, nn.LeakyReLU(0.2, inplace=True))
