@@ -83,6 +83,8 @@ class Generator(nn.Module):
         sizes = [_channels(width, i) for i in reversed(range(halvings + 1))]
         self.start = (sizes[0], height >> halvings, w >> halvings)
         self.embedding = nn.Embedding(num_classes, 64) if num_classes else None
+        if self.embedding is not None:  # small beside the latent, or images of a class come out alike
+            nn.init.normal_(self.embedding.weight, 0, 0.2)
         inputs = latent_size + (64 if num_classes else 0)
         self.first = nn.Linear(inputs, self.start[0] * self.start[1] * self.start[2], bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(sizes[0]), nn.ReLU(inplace=True)]
