@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from torch import Tensor, nn
 
 REAL_DATA = os.environ.get("CALOTYPE_DATA", "")
@@ -28,3 +31,24 @@ class ThreeOutputs(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layer(images.flatten(1))
+
+
+def write_run(
+    folder: Path,
+    seed: int,
+    metrics: dict[str, float | None],
+    *overrides: str,
+    task: str = "facenet",
+    status: str = "finished",
+    start: str = "2026-01-01T00:00:00",
+    **config: Any,
+) -> None:
+    """A run folder as the runner leaves it, as far as a report looks."""
+    folder.mkdir(parents=True)
+    record = {"task": task, "seed": seed, "status": status, "start": start, "overrides": [*overrides, f"seed={seed}"], "error": None}
+    (folder / "run.json").write_text(json.dumps(record))
+    whole = {"name": "study", "seed": seed, "paths": {"data_dir": str(folder)}, "data": {"split_seed": seed, "num_workers": seed}, **config}
+    whole.setdefault("dataset", {"seed": 0})
+    (folder / "config.yaml").write_text(yaml.safe_dump(whole))
+    if status == "finished":
+        (folder / "metrics.json").write_text(json.dumps(metrics))

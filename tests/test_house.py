@@ -157,7 +157,7 @@ def test_readme_commands_run(
                 apply_main([str(faces_run), "gallery", "add", "Ada", "photo.jpg", "--gallery", "people.gallery"])
         return apply_main(arguments)
     if program == "calotype-report":
-        return report_main([*arguments, "--n", "50"])
+        return report_main([*arguments, *(["--n", "50"] if arguments[0] == "battle" else [])])
     if program == "calotype-rerun":
         return rerun_main([*arguments, "--out", "again"])
     assert program == "calotype"

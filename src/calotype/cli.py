@@ -197,6 +197,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", default="", metavar="A,B", help="the columns (default: those that matter most to the task)")
     parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="the row that the others are tested against")
     parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")
     options = parser.parse_args(given)
     with _one_line_errors():
         from calotype.report.runs import by_task, find_runs
@@ -209,6 +210,11 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         if len(tables) > 1:
             print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
         print("\n\n".join(text(table, options.form) for table in tables), flush=True)
+        if options.page is not None:
+            from calotype.report.page import write_page
+
+            write_page(options.page, runs, tables)
+            print(f"page  {options.page}", file=sys.stderr)
         for line in damaged:
             _say(f"left out: {line}", RUN_ERROR)
         if damaged:

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from calotype.cli import report_main
 from calotype.report.runs import by_task, find_runs, rows
 from calotype.report.table import make_table, text
 from calotype.types import UserError
-
-
-def write(
-    folder: Path,
-    seed: int,
-    metrics: dict[str, float | None],
-    *overrides: str,
-    task: str = "facenet",
-    status: str = "finished",
-    start: str = "2026-01-01T00:00:00",
-    **config: Any,
-) -> None:
-    """A run folder as the runner leaves it, as far as a report looks."""
-    folder.mkdir(parents=True)
-    record = {"task": task, "seed": seed, "status": status, "start": start, "overrides": [*overrides, f"seed={seed}"], "error": None}
-    (folder / "run.json").write_text(json.dumps(record))
-    whole = {"name": "study", "seed": seed, "paths": {"data_dir": str(folder)}, "data": {"split_seed": seed, "num_workers": seed}, **config}
-    whole.setdefault("dataset", {"seed": 0})
-    (folder / "config.yaml").write_text(yaml.safe_dump(whole))
-    if status == "finished":
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+from helpers import write_run
 
 
 @pytest.fixture
@@ -43,7 +20,7 @@ def study(tmp_path: Path) -> Path:
     for margin in (0.1, 0.2):
         for seed in range(3):
             figure = {"test/eer": 0.1 * margin + 0.01 * seed, "test/rank1": 0.9}
-            write(tmp_path / f"{margin}-{seed}", seed, figure, f"loss.margin={margin}", loss={"margin": margin})
+            write_run(tmp_path / f"{margin}-{seed}", seed, figure, f"loss.margin={margin}", loss={"margin": margin})
     return tmp_path
 
 
@@ -57,22 +34,24 @@ def test_rows_are_settings_and_their_runs_the_seeds(study: Path) -> None:
 
 
 def test_a_default_is_the_same_setting_as_the_value_typed(tmp_path: Path) -> None:
-    write(tmp_path / "typed", 0, {"test/eer": 0.1}, "loss.margin=0.2", loss={"margin": 0.2})
-    write(tmp_path / "default", 1, {"test/eer": 0.2}, loss={"margin": 0.2})
-    write(tmp_path / "other", 0, {"test/eer": 0.2}, "loss.margin=0.5", loss={"margin": 0.5})
+    write_run(tmp_path / "typed", 0, {"test/eer": 0.1}, "loss.margin=0.2", loss={"margin": 0.2})
+    write_run(tmp_path / "default", 1, {"test/eer": 0.2}, loss={"margin": 0.2})
+    write_run(tmp_path / "other", 0, {"test/eer": 0.2}, "loss.margin=0.5", loss={"margin": 0.5})
     table = rows(find_runs([tmp_path])[0])
     assert [(row.settings, len(row.runs)) for row in table] == [({"loss.margin": "0.2"}, 2), ({"loss.margin": "0.5"}, 1)]
 
 
 def test_what_no_override_tells_apart_the_config_does(tmp_path: Path) -> None:
-    write(tmp_path / "a", 0, {"test/eer": 0.1}, loss={"margin": 0.2})
-    write(tmp_path / "b", 0, {"test/eer": 0.1}, loss={"margin": 0.3})
+    write_run(tmp_path / "a", 0, {"test/eer": 0.1}, loss={"margin": 0.2})
+    write_run(tmp_path / "b", 0, {"test/eer": 0.1}, loss={"margin": 0.3})
     assert [row.settings for row in rows(find_runs([tmp_path])[0])] == [{"loss.margin": "0.2"}, {"loss.margin": "0.3"}]
 
 
 def test_missing_failed_and_repeated_seeds_are_told(study: Path) -> None:
-    write(study / "failed", 3, {}, "loss.margin=0.1", status="failed", loss={"margin": 0.1})
-    write(study / "again", 0, {"test/eer": 0.5, "test/rank1": 0.9}, "loss.margin=0.2", start="2026-01-02T00:00:00", loss={"margin": 0.2})
+    write_run(study / "failed", 3, {}, "loss.margin=0.1", status="failed", loss={"margin": 0.1})
+    write_run(
+        study / "again", 0, {"test/eer": 0.5, "test/rank1": 0.9}, "loss.margin=0.2", start="2026-01-02T00:00:00", loss={"margin": 0.2}
+    )
     first, second = rows(find_runs([study])[0])
     assert first.notes == ["seed 3: failed"]
     assert second.notes == ["seed 0: the newest of 2 runs", "seed 3: missing"]
@@ -102,8 +81,8 @@ def test_baseline_and_forms(study: Path) -> None:
 
 
 def test_a_figure_that_is_not_finite_is_not_averaged(tmp_path: Path) -> None:
-    write(tmp_path / "a", 0, {"test/eer": None})
-    write(tmp_path / "b", 1, {"test/eer": 0.25})
+    write_run(tmp_path / "a", 0, {"test/eer": None})
+    write_run(tmp_path / "b", 1, {"test/eer": 0.25})
     table = make_table("facenet", find_runs([tmp_path])[0], ["test/eer"])
     assert (table.cells[0][0].mean, table.cells[0][0].n) == (0.25, 1)
 
@@ -128,7 +107,7 @@ def test_bad_input(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_tasks_and_a_damaged_run(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(study / "digits", 0, {"test/accuracy": 0.9}, task="classification")
+    write_run(study / "digits", 0, {"test/accuracy": 0.9}, task="classification")
     broken = study / "0.1-0" / "metrics.json"
     broken.write_text(broken.read_text()[:-5])
     with pytest.raises(SystemExit) as left:

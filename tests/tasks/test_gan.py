@@ -21,6 +21,7 @@ from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.cgan import ConditionalGAN
 from calotype.tasks.gan import GAN
+from calotype.tasks.gan_train import classifier_accuracies
 from calotype.types import DataSpec, UserError
 
 PLAIN = ["hardware=cpu", "hardware.num_threads=1", "logger=none"]
@@ -262,6 +263,20 @@ def test_what_generated_images_are_worth(run) -> None:  # type: ignore[no-untype
     assert accuracies[0] > 0.5  # sixty images do teach something
     assert len(set(accuracies)) == 3
     assert accuracies[1] < accuracies[0]  # a generator of two epochs has nothing to teach
+
+
+def test_only_real_images_are_changed_on_their_way_to_a_classifier() -> None:
+    """And in both classifiers that see them, so that what the change is worth is not credited to the drawn ones."""
+    generator = torch.Generator().manual_seed(0)
+    real, drawn = ((torch.full((20, 1, 8, 8), value), torch.randint(0, 2, (20,), generator=generator)) for value in (1.0, 0.25))
+    seen = []
+
+    def change(images: torch.Tensor) -> torch.Tensor:
+        seen.append((len(images), images.unique().tolist()))
+        return images
+
+    classifier_accuracies(real, drawn, real, num_classes=2, steps=3, seed=0, augment=change)
+    assert seen == [(64, [1.0])] * 3 + [(32, [1.0])] * 3
 
 
 def test_points_are_no_images(run) -> None:  # type: ignore[no-untyped-def]

@@ -49,6 +49,7 @@ class RestorationPictures(Callback):
         folder = _folder(trainer)
         restored = found.outputs["at_stop"]
         plots.save_image(restored, folder / "restored.png")
+        plots.save_image(found.batch.observed, folder / "observed.png")
         with whole_file(folder / "restored.tif") as partial:
             tifffile.imwrite(partial, plots.to_pixels(restored, np.uint16), photometric="minisblack" if restored.shape[1] == 1 else "rgb")
         plots.save(_comparison(found), folder / "comparison.png")

@@ -41,6 +41,7 @@ class StylePictures(Callback):
             return
         folder = _folder(trainer)
         plots.save_image(found.result, folder / "result.png")
+        plots.save_image(found.content, folder / "content.png")
         shown = {"content": found.content, **{f"style {i}" if i > 1 else "style": image for i, image in enumerate(found.styles, 1)}}
         plots.save(plots.strip([plots.to_image(x) for x in (*shown.values(), found.result)], [*shown, "result"]), folder / "comparison.png")
         plots.progress(folder / "progress", "step")

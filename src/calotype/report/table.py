@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calotype.report.runs import Row, Run, rows
@@ -68,7 +68,7 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
     for name in metrics:
         if name not in known:
             raise UserError(f"--metrics {name}: no run of task {task} has it; there are: {', '.join(known) or 'none'}")
-    chosen = tuple(metrics) or tuple(name for name in MAIN.get(task, ()) if name in known) or tuple(_likely(known))
+    chosen = tuple(metrics) or main_metrics(task, known)
     table = rows(runs)
     cells = [[summary(list(row.figures(name).values())) for name in chosen] for row in table]
     p = None
@@ -79,11 +79,18 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
     return Table(task, chosen, table, cells, p)
 
 
+def main_metrics(task: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Of those that there are: what matters most to the task, else the first few of the test."""
+    names = sorted(known)
+    tested = [name for name in names if name.startswith("test/")]
+    return tuple(name for name in MAIN.get(task, ()) if name in names) or tuple((tested or names)[:MOST])
+
+
 def text(table: Table, form: str) -> str:
     """`terminal`, `csv`, `markdown` or `latex`; without a line end after the last line."""
     if form == "csv":
         return _csv(table)
-    head, body = _grid(table)
+    head, body = grid(table)
     if form == "markdown":
         lines = ["| " + " | ".join(line) + " |" for line in ([cell.replace("|", "\\|") for cell in row] for row in [head, *body])]
         return "\n".join([f"**{table.task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:]])
@@ -97,7 +104,7 @@ def text(table: Table, form: str) -> str:
     return "\n".join([table.task, *(f"  {line}" for line in aligned)])
 
 
-def _grid(table: Table) -> tuple[list[str], list[list[str]]]:
+def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     """Head and rows, in words: mean ± standard deviation [95 % interval], p where there is a baseline."""
     keys = _settings(table)
     head = [*(keys or ["runs"])]
@@ -146,11 +153,6 @@ def _one_row(table: Sequence[Row], wanted: Mapping[str, str]) -> Row:
         count = "no row" if not found else f"{len(found)} rows"
         raise UserError(f"--baseline {told}: {count} of that setting; rows: {'; '.join(row.label for row in table)}")
     return found[0]
-
-
-def _likely(known: Sequence[str]) -> list[str]:
-    tested = [name for name in known if name.startswith("test/")]
-    return (tested or list(known))[:MOST]
 
 
 def _mean(cell: Summary) -> str:

@@ -216,8 +216,9 @@ class GAN(LightningModule):
             classes = len(self.spec.class_names)
             labels = torch.arange(self.samples) % classes
             drawn = self.draw(self.samples, seed=3, labels=labels), labels
+            real, test = data.images("train"), data.images("test")
             figures |= classifier_accuracies(
-                data.images("train"), drawn, data.images("test"), num_classes=classes, steps=self.classifier_steps, seed=0
+                real, drawn, test, num_classes=classes, steps=self.classifier_steps, seed=0, augment=data.augment
             )
         for name, value in figures.items():
             self.log(f"test/{name}", value, sync_dist=True)

@@ -1,0 +1,154 @@
+"""The gallery page: one HTML file that opens from disk and asks nothing of a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from calotype.report.runs import Run, flat
+from calotype.report.table import Table, grid, main_metrics
+from calotype.whole_file import whole_file
+
+WHOLE = 16_000_000  # bytes of all pictures, before base64 makes them a third larger
+MOST = 400_000  # bytes of one run's pictures, where there are few runs
+SIDES = ((100_000, 720), (40_000, 480), (0, 320))  # bytes there are for a run, and the longest side of its pictures in pixels
+THUMBNAIL = 192
+FRAMES, FRAME = 24, 240  # of a film: how many at most, and their longest side
+POINTS = 60  # of a curve
+# What is looked at first; the others follow by name.
+FIRST = (
+    "comparison.png", "translations.png", "samples.png", "result.png", "restored.png", "observed.png", "content.png", "completions.png",
+    "nearest.png", "mistakes.png", "confusion_matrix.png", "roc.png",
+)  # fmt: skip
+
+
+def write_page(path: Path, runs: Sequence[Run], tables: Sequence[Table]) -> None:
+    """Of all `runs`; pictures are made smaller until all of them fit into some 20 MB, and those of one run that do not fit are left out."""
+    budget = min(MOST, WHOLE // max(1, len(runs)))
+    with ThreadPoolExecutor() as pool:  # Pillow lets other threads work while it decodes
+        told = list(pool.map(lambda run: _told(run, budget), runs))
+    template = (Path(__file__).parent / "page.html").read_text()
+    data = json.dumps(told, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(template.replace("<!-- tables -->", "".join(map(_html, tables))).replace("/* runs */", data))
+
+
+def _told(run: Run, budget: int) -> dict[str, Any]:
+    """What the page's script reads of a run."""
+    pictures, film = _pictures(run.folder / "images", budget)
+    thumbnail = pictures[0]["data"] if pictures and pictures[0]["side"] <= THUMBNAIL else _thumbnail(run.folder / "images")
+    return {
+        "folder": str(run.folder),
+        "task": run.task,
+        "name": str(run.config.get("name", "")),
+        "seed": run.seed,
+        "status": run.status,
+        "start": str(run.record.get("start", ""))[:19].replace("T", " "),
+        "seconds": run.record.get("wall_seconds"),
+        "overrides": [str(o) for o in run.record.get("overrides", [])],
+        "error": run.record.get("error"),
+        "alarms": [str(alarm) for alarm in run.record.get("alarms") or []],
+        "metrics": dict(sorted(run.metrics.items())),
+        "figure": next(iter(main_metrics(run.task, run.metrics)), None),
+        "settings": {key: str(value) for key, value in flat(run.config).items() if not key.startswith(("paths.", "logger"))},
+        "config": yaml.dump(run.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
+        "curves": _curves(run.folder / "metrics.csv"),
+        "thumbnail": thumbnail,
+        "pictures": pictures,
+        "film": film,
+    }
+
+
+def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, Any]], str | None]:
+    """Those that fit, the most telling ones first, and the film in what they leave."""
+    side = next(side for least, side in SIDES if budget >= least)
+    files = sorted(folder.glob("*.png"), key=lambda file: (FIRST.index(file.name) if file.name in FIRST else len(FIRST), file.name))
+    found: list[dict[str, Any]] = []
+    for file in files:
+        if file.name == "curves.png":  # the page draws them itself
+            continue
+        small = _small(file, side)
+        if small is None or len(small) > budget:
+            continue
+        budget -= len(small)
+        found.append({"name": file.stem, "data": _uri(small), "side": side})
+    film = _film(sorted((folder / "film").glob("*.png"))) if budget > 20_000 else None
+    return found, _uri(film) if film is not None and len(film) <= budget else None
+
+
+def _small(file: Path, side: int) -> bytes | None:
+    """WebP, no longer than `side`; None where the file is no image."""
+    try:
+        with Image.open(file) as opened:
+            factor = max(opened.size) // (2 * side)
+            image = (opened.reduce(factor) if factor > 1 else opened).convert("RGB")
+    except (OSError, ValueError):
+        return None
+    image.thumbnail((side, side))
+    out = io.BytesIO()
+    image.save(out, "webp", quality=80, method=2)
+    return out.getvalue()
+
+
+def _thumbnail(folder: Path) -> str | None:
+    for name in (*FIRST, "curves.png"):
+        if (folder / name).is_file() and (small := _small(folder / name, THUMBNAIL)) is not None:
+            return _uri(small)
+    return None
+
+
+def _film(files: list[Path]) -> bytes | None:
+    """An animated WebP of at most 24 of the frames, the last of them among these."""
+    if len(files) < 2:
+        return None
+    step = math.ceil(len(files) / FRAMES)
+    chosen = sorted({*files[::step], files[-1]})
+    frames = []
+    for file in chosen:
+        with Image.open(file) as opened:
+            frame = opened.convert("RGB")
+        frame.thumbnail((FRAME, FRAME))
+        frames.append(frame)
+    out = io.BytesIO()
+    frames[0].save(out, "webp", save_all=True, append_images=frames[1:], duration=180, loop=0, quality=70, method=2)
+    return out.getvalue()
+
+
+def _uri(image: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(image).decode()
+
+
+def _curves(file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Name to (step, value), of training and validation; thinned to some points."""
+    if not file.is_file():
+        return {}
+    found: dict[str, list[tuple[int, float]]] = {}
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            try:
+                step, value = int(row["step"]), float(row["value"])
+            except (KeyError, TypeError, ValueError):  # the last line of a run that was cut off
+                continue
+            if math.isfinite(value) and row["name"].startswith(("train/", "val/")):
+                found.setdefault(row["name"], []).append((step, float(f"{value:.5g}")))
+    return {name: points[:: math.ceil(len(points) / POINTS)] for name, points in sorted(found.items()) if len(points) > 1}
+
+
+def _html(table: Table) -> str:
+    head, body = grid(table)
+    cells = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    caption = html.escape(table.task)
+    return f"<div class=wide><table><caption>{caption}</caption><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>"
