@@ -78,7 +78,7 @@ class RunRecord:
         old = read_json(folder / "run.json")
         if old.get("status") == "finished":
             raise UserError(f"{folder} is finished; its figures are in metrics.json (calotype-rerun runs it again)")
-        if old.get("status") == "running" and old.get("host") == socket.gethostname() and _alive(old):
+        if is_running(old):
             raise UserError(f"{folder} is still running (process {old['pid']})")
         resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
         now = {"versions": versions(), **git_state()}
@@ -147,7 +147,12 @@ def _process_start(pid: int) -> str | None:
         return None
 
 
-def _alive(old: dict[str, Any]) -> bool:
+def is_running(record: Mapping[str, Any]) -> bool:
+    """Whether the process of a run.json is still at it, as far as can be told from this host."""
+    return record.get("status") == "running" and record.get("host") == socket.gethostname() and _alive(record)
+
+
+def _alive(old: Mapping[str, Any]) -> bool:
     pid = int(old.get("pid") or 0)
     if pid <= 0 or pid == os.getpid():
         return False
