@@ -131,9 +131,9 @@ def test_overrides_are_kept_as_they_were_typed(tmp_path: Path) -> None:
 
 def test_sweep_runs_every_job(capsys: pytest.CaptureFixture[str]) -> None:
     main(["-m", "seed=0,1", *FAST])
-    (sweep,) = Path("outputs/classification/default").iterdir()
-    runs = sorted(sweep.glob("*/run.json"))
-    assert [json.loads(path.read_text())["seed"] for path in runs] == [0, 1]
+    (sweep,) = Path("outputs/sweeps").iterdir()
+    runs = list(sweep.glob("*/run.json"))
+    assert sorted(json.loads(path.read_text())["seed"] for path in runs) == [0, 1]
     assert all(json.loads(path.read_text())["status"] == "finished" for path in runs)
 
 

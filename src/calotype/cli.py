@@ -45,16 +45,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from calotype import runner
 
             return _report(runner.run(given))
-        application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
-        with _arguments(["calotype", *given]):
-            try:
-                application()
-            except OSError as error:
-                if _started or isinstance(error, HydraException):  # a missing config is an OSError as well
-                    raise
-                raise SystemExit(_say(f"hydra.run.dir: {error.filename}: {error.strerror}; give another folder", USAGE_ERROR)) from None
+        if {"-m", "--multirun"} & set(given):
+            return _sweep(given)
+        _hydra(given)
     if _failure:
         raise SystemExit(_failure)
+
+
+def _hydra(given: Sequence[str]) -> None:
+    """The application function with these arguments."""
+    application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
+    with _arguments(["calotype", *given]):
+        try:
+            application()
+        except OSError as error:
+            if _started or isinstance(error, HydraException):  # a missing config is an OSError as well
+                raise
+            raise SystemExit(_say(f"hydra.run.dir: {error.filename}: {error.strerror}; give another folder", USAGE_ERROR)) from None
+
+
+def _sweep(given: list[str]) -> None:
+    """The same command finds the same folder again. At the end, whatever happened: the table over all runs, and what failed."""
+    from calotype import sweep
+
+    if not any(o.startswith("hydra.sweep.dir=") for o in given):
+        given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
+    sweep.begun.clear()
+    try:
+        _hydra(given)
+    except SystemExit as end:  # 0 after a dry run, which Hydra has no other way to be told of
+        if end.code:
+            raise
+    finally:
+        for folder in sweep.begun:
+            from calotype.report.runs import by_task, find_runs
+            from calotype.report.table import make_table, text
+
+            with contextlib.suppress(UserError):  # nothing was run
+                for task, runs in by_task(find_runs([folder])[0]).items():
+                    print(f"\n{text(make_table(task, runs), 'terminal')}")
+            print(f"\nsweep folder  {folder}", flush=True)
+            failed = sweep.failures(folder)
+            for overrides, error in failed:
+                print(f"calotype: failed: {overrides}: {' '.join(error.split())}", file=sys.stderr, flush=True)
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
@@ -243,15 +276,35 @@ def _application(cfg: DictConfig) -> None:
     try:
         with _no_empty_folder(run_dir):
             check_root(cfg)  # before torch is imported
+            found = "new" if single else _found(cfg, run_dir)
+            if found == "finished":
+                return
             from calotype import runner
 
             # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
             given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given)))
+            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given), go_on=found != "new"))
     except UserError as error:
-        if not single:
+        if not single and not cfg.fail_fast:
             raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end
+        if not single:
+            raise SystemExit(_say(f"{' '.join(hydra_config.overrides.task)}: {error}; fail_fast=true stops here", RUN_ERROR)) from None
         _failure = _say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
+
+
+def _found(cfg: DictConfig, run_dir: Path) -> str:
+    """What there is of a sweep's job from before; tells it, and refuses one that failed."""
+    from calotype import sweep
+    from calotype.run_folder import read_json
+
+    if told := sweep.changed(run_dir.parent):
+        _say(told, 0)
+    found = sweep.state(run_dir)
+    if found == "finished":
+        print(f"finished before  {run_dir}", flush=True)
+    elif found == "failed" and not cfg.retry:
+        raise UserError(f"failed before ({read_json(run_dir / 'run.json').get('error')}); retry=true runs it again")
+    return found
 
 
 def _report(result: Result) -> None:

@@ -71,6 +71,8 @@ class RootConfig:
     seed: int = 0
     resume: str | None = None
     dry_run: bool = False
+    retry: bool = False
+    fail_fast: bool = False
     test_with: TestWith = TestWith.best
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
@@ -110,7 +112,7 @@ def config_hash(cfg: DictConfig) -> str:
     """Of all that can change a figure: the resolved config less paths, loggers, worker counts and what starts a run."""
     plain = to_plain(cfg)
     paths = plain.pop("paths", {})
-    for key in ("logger", "name", "resume", "dry_run"):
+    for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast"):
         plain.pop(key, None)
     data_dir = paths.get("data_dir", "")
 

@@ -1,8 +1,12 @@
-"""Before a sweep's first job starts, every job's config is composed and checked."""
+"""A sweep: every job is composed and checked before the first one starts, and what is done already is not done again."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -13,6 +17,33 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from calotype.check import ConfigError, check
+from calotype.run_folder import git_state, is_running, read_json, write_json
+from calotype.schema import conf_dir
+from calotype.types import UserError
+
+FILE = "sweep.json"  # in the sweep's folder: its command, its code, and what each job was last seen as
+HOW = ("dry_run=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
+HASH_LENGTH = 8
+
+
+def folder_of(overrides: Sequence[str]) -> str:
+    """`hydra.sweep.dir` of a command: the same for the same overrides, so that the command goes on where it was cut off."""
+    kept = sorted(o for o in overrides if not o.startswith("-") and not o.lstrip("+~").startswith(HOW))
+    what = next((o.partition("=")[2] for key in ("experiment", "task") for o in kept if o.startswith(f"{key}=")), "sweep")
+    slug = "".join(c if c.isalnum() or c == "_" else "-" for c in what)[:60]
+    return f"${{paths.output_dir}}/sweeps/{slug}-{hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:HASH_LENGTH]}"
+
+
+def code_hash() -> str:
+    """Of the package's files and of its configs."""
+    digest = hashlib.sha256()
+    for root, kind in ((Path(__file__).parent, "*.py"), (conf_dir(), "*.yaml")):
+        for path in sorted(root.rglob(kind)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:HASH_LENGTH]
+
+
+begun: list[Path] = []  # the folder of this process's sweep, once its first job may start
 
 
 class CheckEveryJob(Callback):
@@ -24,11 +55,85 @@ class CheckEveryJob(Callback):
             return
         swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
         jobs = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(swept), None)[0]
+        folder = Path(config.hydra.sweep.dir)
+        states: dict[str, str] = {}
         for number, job in enumerate(jobs):
             try:
-                check(compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True))
+                cfg = compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True)
+                check(cfg)
             except (ConfigError, HydraException) as error:
                 reason = str(error).splitlines()[0]
                 # Hydra turns an exception of a callback into a warning, and would start the sweep.
                 print(f"calotype: job {number} of {len(jobs)} ({' '.join(job)}): {reason}", file=sys.stderr, flush=True)
                 raise SystemExit(2) from None
+            states[cfg.hydra.sweep.subdir] = state(folder / cfg.hydra.sweep.subdir)
+        print(plan(folder, list(states.values()), bool(config.retry), str(config.name), Path(config.paths.output_dir)), flush=True)
+        if config.dry_run:
+            raise SystemExit(0)
+        note = folder / FILE
+        told = read_json(note) if note.is_file() else {"code": code_hash(), **git_state()}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
+        begun.append(folder)
+
+
+def state(folder: Path) -> str:
+    """Of a job: new, finished, failed, running, or interrupted, which is also what a killed one is."""
+    if not (folder / "run.json").is_file():
+        return "new"
+    record = read_json(folder / "run.json")
+    status = str(record.get("status"))
+    return "interrupted" if status == "running" and not is_running(record) else status
+
+
+def plan(folder: Path, states: Sequence[str], retry: bool, name: str, output_dir: Path) -> str:
+    """What is to be done, and how long it takes by earlier runs."""
+    count = {kind: states.count(kind) for kind in ("finished", "interrupted", "failed", "running", "new")}
+    words = {
+        "finished": "finished",
+        "interrupted": "to go on with",
+        "failed": "failed and to be run again" if retry else "failed (retry=true runs them again)",
+        "running": "running elsewhere",
+        "new": "new",
+    }
+    line = f"sweep of {len(states)} runs in {folder}: " + ", ".join(f"{count[kind]} {word}" for kind, word in words.items() if count[kind])
+    ahead = count["new"] + count["interrupted"] + (count["failed"] if retry else 0)
+    earlier = [path for root in (folder, *output_dir.glob(f"*/{name}")) for path in root.glob("*/run.json")]
+    seconds = [value for path in earlier if (value := _seconds(path)) is not None]
+    if ahead and seconds:
+        minutes = ahead * sum(seconds) / len(seconds) / 60
+        line += f"; about {minutes:.1f} minutes one after the other, by {len(seconds)} earlier"
+    return line
+
+
+def changed(folder: Path) -> str | None:
+    """What is to be said where the code is no longer that of the sweep's start."""
+    note = folder / FILE
+    if not note.is_file():
+        return None
+    began = read_json(note)
+    if began.get("code") == code_hash():
+        return None
+    commit = began.get("git_commit") or "unknown"
+    return f"the code has changed since this sweep was started ({folder}, commit {commit}): its runs are not alike"
+
+
+def failures(folder: Path) -> list[tuple[str, str]]:
+    """Overrides and error of each failed job of the sweep."""
+    found = []
+    for name in read_json(folder / FILE).get("folders", []) if (folder / FILE).is_file() else []:
+        try:
+            record = read_json(folder / name / "run.json")
+        except UserError:
+            continue
+        if record.get("status") == "failed":
+            found.append((" ".join(record.get("overrides", [])), str(record.get("error"))))
+    return found
+
+
+def _seconds(path: Path) -> float | None:
+    try:
+        record = read_json(path)
+    except UserError:
+        return None
+    return record.get("wall_seconds") if record.get("status") == "finished" else None

@@ -14,7 +14,7 @@ from calotype.run_folder import read_json
 from calotype.types import UserError
 
 Plain = dict[str, Any]
-NEUTRAL = ("logger", "name", "resume", "dry_run", "paths", "seed")  # of a config: what is no setting
+NEUTRAL = ("logger", "name", "resume", "dry_run", "retry", "fail_fast", "paths", "seed")  # of a config: what is no setting
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: ten times as fast
 SLACK = 4  # settings that are named where overrides do not tell two rows apart
 

@@ -1,0 +1,131 @@
+"""Sweeps: looked over before they start, gone on with by the same command, whatever became of the runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import calotype
+from calotype import sweep
+from calotype.cli import main, report_main
+
+FAST = [
+    "experiment=classification/digits",
+    "trainer.max_epochs=2",
+    "model.widths=[4]",
+    "hardware=cpu",
+    "hardware.num_threads=1",
+    "logger=none",
+]
+GAN = ["task=gan", "dataset=gaussians_2d", "dataset.num_points=600", "model=gan/mlp_gan", "model.widths=[8]", "task.samples=100",
+       "trainer.max_epochs=1", "hardware=cpu", "logger=none", "loss=gan/least_squares"]  # fmt: skip
+
+
+def table(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    report_main([str(folder), "--form", "csv"])
+    return capsys.readouterr().out
+
+
+def test_the_same_overrides_have_the_same_folder() -> None:
+    first = sweep.folder_of(["-m", "seed=0,1", "experiment=gan/ring"])
+    assert first == sweep.folder_of(["experiment=gan/ring", "--multirun", "seed=0,1"])
+    assert first == sweep.folder_of(["-m", "seed=0,1", "experiment=gan/ring", "retry=true", "hydra/launcher=joblib", "dry_run=true"])
+    assert first != sweep.folder_of(["-m", "seed=0,2", "experiment=gan/ring"])
+    assert first.startswith("${paths.output_dir}/sweeps/gan-ring-")
+
+
+def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run of four done, one cut off, two not begun; the end is that of a sweep that nothing happened to."""
+    monkeypatch.chdir(tmp_path)
+    swept = [*FAST, "trainer.max_epochs=6", "seed=0,1,2,3"]
+    killed = ["hydra.sweep.dir=killed"]
+    command = [sys.executable, "-m", "calotype.cli", "-m", *swept, *killed]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ends = 0
+        for line in process.stdout:
+            ends += line.startswith("run folder")
+            if ends == 1 and line.startswith("epoch 3/"):
+                process.send_signal(signal.SIGKILL)
+                break
+    main(["-m", *swept, *killed])
+    told = capsys.readouterr().out
+    assert "sweep of 4 runs in killed: 1 finished, 1 to go on with, 2 new; about 0." in told
+    assert told.count("finished before") == 1
+    records = [json.loads(path.read_text()) for path in Path("killed").glob("*/run.json")]
+    assert sorted(len(record.get("resumed", [])) for record in records) == [0, 0, 0, 1]
+    main(["-m", *swept, "hydra.sweep.dir=whole"])
+    capsys.readouterr()
+    assert table(Path("killed"), capsys) == table(Path("whole"), capsys)
+
+
+def test_failed_runs_are_told_and_run_again_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swept = ["-m", *GAN, "optimizer.lr=1e30,0.001"]
+    with pytest.raises(SystemExit) as left:
+        main(swept)
+    assert left.value.code == 1
+    told = capsys.readouterr()
+    assert "2 new" in told.out
+    assert "lr=0.001" in told.out  # the second ran all the same
+    assert "calotype: failed: " in told.err
+    assert "optimizer.lr=1e+30" in told.err
+    assert "all runs" not in told.out
+    with pytest.raises(SystemExit):
+        main(swept)
+    told = capsys.readouterr()
+    assert "1 finished, 1 failed (retry=true runs them again)" in told.out
+    assert "failed before (the discriminator's loss" in told.err
+    with pytest.raises(SystemExit):
+        main([*swept, "retry=true"])
+    told = capsys.readouterr()
+    assert "1 finished, 1 failed and to be run again" in told.out
+    assert "failed before" not in told.err
+
+
+def test_fail_fast_stops_at_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["-m", *GAN, "optimizer.lr=1e30,0.001", "fail_fast=true"])
+    assert left.value.code == 1
+    assert "fail_fast=true stops here" in capsys.readouterr().err
+    assert len(list(Path("outputs/sweeps").glob("*/*/run.json"))) == 1
+
+
+def test_one_job_that_cannot_work_stops_all(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["-m", *FAST, "seed=0,1,2", "loss.label_smoothing=0.0,0.1,much"])
+    assert left.value.code == 2
+    told = capsys.readouterr()
+    assert "job 2 of 9" in told.err
+    assert "loss.label_smoothing" in told.err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["-m", *FAST, "seed=range(5)", "dry_run=true"])
+    assert "sweep of 5 runs" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_code_that_changed_since_the_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sweep.changed(tmp_path) is None
+    (tmp_path / sweep.FILE).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
+    assert sweep.changed(tmp_path) is None
+    monkeypatch.setattr(sweep, "code_hash", lambda: "another")
+    assert "commit abc" in str(sweep.changed(tmp_path))
+
+
+def test_options_of_a_sweep_are_no_settings(tmp_path: Path) -> None:
+    """Runs of the same config have the same hash, however their sweep was to treat failures."""
+    plain, other = (calotype.runner._compose(calotype.schema.conf_dir(), "config", o) for o in ([], ["retry=true", "fail_fast=true"]))
+    assert calotype.schema.config_hash(plain) == calotype.schema.config_hash(other)
