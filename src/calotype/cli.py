@@ -217,20 +217,24 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def report_main(arguments: Sequence[str] | None = None) -> None:
-    """`calotype-report PATH...` and `calotype-report battle RUN_A RUN_B`"""
+    """`calotype-report PATH...`, `calotype-report battle RUN_A RUN_B`, `calotype-report check DIR`"""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["battle"]:
         return _battle(given[1:])
+    if given[:1] == ["check"]:
+        return _check_evidence(given[1:])
     parser = argparse.ArgumentParser(
         prog="calotype-report",
         description="Tables over all runs below some folders: a row for each setting, mean and spread over its seeds.",
-        epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other.",
+        epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other; "
+        "calotype-report check DIR tells which committed figures no longer match their config.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, or folders that hold some")
     parser.add_argument("--metrics", default="", metavar="A,B", help="the columns (default: those that matter most to the task)")
     parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="the row that the others are tested against")
     parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting")
     options = parser.parse_args(given)
     with _one_line_errors():
         from calotype.report.runs import by_task, find_runs
@@ -248,9 +252,29 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
 
             write_page(options.page, runs, tables)
             print(f"page  {options.page}", file=sys.stderr)
+        if options.figures is not None:
+            from calotype.report.figures import write_figures
+
+            for path in [path for table in tables for path in write_figures(options.figures, table)]:
+                print(f"figure  {path}", file=sys.stderr)
         for line in damaged:
             _say(f"left out: {line}", RUN_ERROR)
         if damaged:
+            raise SystemExit(RUN_ERROR)
+
+
+def _check_evidence(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="calotype-report check", description="Which committed figures no longer match their config.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of evidence, as experiments/")
+    options = parser.parse_args(arguments)
+    with _one_line_errors():
+        from calotype.report.evidence import stale
+
+        count, lines = stale(options.folder)
+        for line in lines:
+            print(line)
+        print(f"{count - len(lines)} of {count} files of evidence match the config that their command composes", flush=True)
+        if lines:
             raise SystemExit(RUN_ERROR)
 
 

@@ -142,6 +142,12 @@ def shown(path: Path) -> str:
     return str(path)
 
 
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """What the command line composes of them."""
+    register()
+    return _compose(conf_dir(), "config", overrides)
+
+
 def _compose(folder: Path, name: str, overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):

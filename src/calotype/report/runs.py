@@ -128,7 +128,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     firsts = [group[0] for group in groups.values()]
     for row, settings in zip(made, _telling(firsts, following), strict=True):
         row.settings = settings
-    return sorted(made, key=lambda row: [_sortable(value) for value in row.settings.values()])
+    return sorted(made, key=lambda row: [by_size(value) for value in row.settings.values()])
 
 
 def neutral(run: Run, following: set[str]) -> Plain:
@@ -199,7 +199,7 @@ def _typed(run: Run) -> Iterable[tuple[str, str]]:
             yield key, value
 
 
-def _sortable(value: str) -> tuple[int, float, str]:
+def by_size(value: str) -> tuple[int, float, str]:
     """Numbers by size, before words."""
     try:
         return 0, float(value), value

@@ -1,0 +1,156 @@
+"""Figures for a paper: curves with bands, a plot for each swept factor, parallel coordinates; each as SVG and PDF."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from calotype.report.runs import Row, Run, by_size
+from calotype.report.statistics import summary
+from calotype.report.table import Table
+from calotype.whole_file import whole_file
+
+FORMS = ("svg", "pdf")
+MOST_ROWS = 10  # whose curves can be told apart
+# Okabe and Ito's, which eyes that do not tell red from green do tell apart, and two more
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00", "#7f3f98", "#7a7a7a")
+Points = dict[int, float]
+
+
+def write_figures(folder: Path, table: Table) -> list[Path]:
+    """All that its rows give something for, below `folder`; the files' names start with the task's."""
+    made: dict[str, Figure] = {}
+    for name in _curve_names(table):
+        made[f"curve_{name}"] = curves(table.rows[:MOST_ROWS], name)
+    for metric in table.metrics:
+        for key in _swept(table):
+            made[f"{key}_{metric}"] = factor(table, key, metric)
+        if len(_swept(table)) > 1 and len(table.rows) > 3:
+            made[f"parallel_{metric}"] = parallel(table, metric)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in made.items():
+        for form in FORMS:
+            path = folder / f"{table.task}_{name.replace('/', '-')}.{form}"
+            with whole_file(path) as partial:
+                figure.savefig(partial, format=form, bbox_inches="tight")
+            written.append(path)
+    return written
+
+
+def curves(rows: Sequence[Row], name: str) -> Figure:
+    """A line for each row, the mean over its seeds at steps that all of them have, and a band of one standard deviation each way."""
+    figure, axes = _axes("training step", name)
+    for row, colour in zip(rows, COLOURS * len(rows), strict=False):
+        steps, mean, sd = _band([_read(run, name) for run in row.runs])
+        if len(steps):
+            axes.plot(steps, mean, color=colour, label=row.label)
+            axes.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+    axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def factor(table: Table, key: str, metric: str) -> Figure:
+    """The metric over the values of one setting, mean and 95 % interval; rows that agree in all other settings are joined."""
+    figure, axes = _axes(key, metric)
+    values = list(dict.fromkeys(row.settings.get(key, "") for row in table.rows))
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple((k, v) for k, v in row.settings.items() if k != key), []).append(row)
+    for i, (others, rows) in enumerate(groups.items()):
+        told = [(values.index(row.settings.get(key, "")), summary(list(row.figures(metric).values()))) for row in rows]
+        told = sorted((x, cell) for x, cell in told if cell.n)
+        if not told:
+            continue
+        places = np.array([x for x, _ in told]) + 0.06 * (i - (len(groups) - 1) / 2)  # beside one another
+        means = np.array([cell.mean for _, cell in told])
+        halves = np.nan_to_num([cell.high - cell.mean for _, cell in told])
+        label = " ".join(f"{k}={v}" for k, v in others if v)
+        axes.errorbar(places, means, yerr=halves, marker="o", capsize=3, color=COLOURS[i % len(COLOURS)], label=label or None)
+    axes.set_xticks(range(len(values)), [value or "(default)" for value in values])
+    if any(groups) and len(groups) <= MOST_ROWS:
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def parallel(table: Table, metric: str) -> Figure:
+    """An axis for each setting and one for the metric, a line for each row, coloured by the metric: for searches."""
+    keys = _swept(table)
+    figure, axes = _axes("", "")
+    columns = []
+    for i, key in enumerate(keys):
+        column = [row.settings.get(key, "") for row in table.rows]
+        ticks = sorted(set(column), key=by_size)
+        columns.append([ticks.index(value) / max(1, len(ticks) - 1) for value in column])
+        for j, tick in enumerate(ticks):
+            axes.annotate(tick or "(default)", (i, j / max(1, len(ticks) - 1)), xytext=(4, 2), textcoords="offset points", fontsize=7)
+    means = np.array([summary(list(row.figures(metric).values())).mean for row in table.rows])
+    low, high = (float(f(means)) if np.isfinite(means).any() else 0.0 for f in (np.nanmin, np.nanmax))
+    scaled = (means - low) / ((high - low) or 1.0)
+    for y, line in zip(scaled, zip(*columns, strict=True), strict=True):
+        if math.isfinite(y):
+            axes.plot(range(len(keys) + 1), [*line, y], color=(0.85 - 0.85 * y, 0.45, 0.1 + 0.6 * y), linewidth=1.2)
+    for share in (0.0, 0.5, 1.0):
+        value = f"{low + share * (high - low):.4g}"
+        axes.annotate(value, (len(keys), share), xytext=(4, 2), textcoords="offset points", fontsize=7)
+    axes.set_xticks(range(len(keys) + 1), [*keys, metric], rotation=15)
+    axes.set_yticks([])
+    for i in range(len(keys) + 1):
+        axes.axvline(i, color="#999999", linewidth=0.8)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def _axes(x: str, y: str):  # type: ignore[no-untyped-def]
+    figure = Figure(figsize=(4.6, 3.1))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _swept(table: Table) -> list[str]:
+    """Settings of several values."""
+    keys = dict.fromkeys(key for row in table.rows for key in row.settings)
+    return [key for key in keys if len({row.settings.get(key, "") for row in table.rows}) > 1]
+
+
+def _curve_names(table: Table) -> list[str]:
+    """The losses, and what validation has of the table's metrics."""
+    run = next((row.runs[0] for row in table.rows if row.runs), None)
+    if run is None:
+        return []
+    wanted = {"train/loss", "val/loss", "train/d_loss", "train/g_loss", *(f"val/{name.partition('/')[2]}" for name in table.metrics)}
+    return [name for name in sorted(_names(run)) if name in wanted]
+
+
+def _names(run: Run) -> set[str]:
+    return {row["name"] for row in _lines(run)}
+
+
+def _read(run: Run, name: str) -> Points:
+    return {int(row["step"]): float(row["value"]) for row in _lines(run) if row["name"] == name and row["value"]}
+
+
+def _lines(run: Run) -> Iterable[dict[str, str]]:
+    file = run.folder / "metrics.csv"
+    if not file.is_file():
+        return []
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _band(seeds: Sequence[Points]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, mean, standard deviation; 0 of a single seed."""
+    shared = sorted(set.intersection(*(set(points) for points in seeds))) if seeds else []
+    values = np.array([[points[step] for step in shared] for points in seeds]).reshape(len(seeds), len(shared))
+    sd = values.std(0, ddof=1) if len(seeds) > 1 else np.zeros(len(shared))
+    return np.array(shared), values.mean(0) if len(seeds) else np.zeros(0), sd

@@ -1,0 +1,68 @@
+"""Figures over runs: which there are, what their bands and bars show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calotype.cli import report_main
+from calotype.report.figures import curves, factor, parallel
+from calotype.report.runs import find_runs
+from calotype.report.table import Table, make_table
+from helpers import write_run
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for margin in (0.1, 0.2):
+        for mining in ("all", "hard"):
+            for seed in range(3):
+                folder = tmp_path / "runs" / f"{margin}-{mining}-{seed}"
+                loss = {"margin": margin, "mining": mining}
+                write_run(folder, seed, {"test/eer": margin + 0.1 * seed}, f"loss.margin={margin}", f"loss.mining={mining}", loss=loss)
+                lines = [f"{step},0,train/loss,{step * margin + seed}" for step in (0, 10, 20)]
+                (folder / "metrics.csv").write_text("\n".join(["step,epoch,name,value", *lines, ""]))
+    return tmp_path
+
+
+def of(study: Path) -> Table:
+    return make_table("facenet", find_runs([study / "runs"])[0], ["test/eer"])
+
+
+def test_files(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report_main([str(study / "runs"), "--figures", str(study / "figures"), "--metrics", "test/eer"])
+    names = {path.name for path in (study / "figures").iterdir()}
+    kinds = ("curve_train-loss", "loss.margin_test-eer", "loss.mining_test-eer", "parallel_test-eer")
+    assert names == {f"facenet_{kind}.{form}" for kind in kinds for form in ("svg", "pdf")}
+    assert (study / "figures" / "facenet_curve_train-loss.svg").read_text().startswith("<?xml")
+    assert (study / "figures" / "facenet_curve_train-loss.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_band_is_mean_and_deviation_over_seeds(study: Path) -> None:
+    axes = curves(of(study).rows, "train/loss").axes[0]
+    assert len(axes.lines) == 4
+    assert np.allclose(axes.lines[0].get_ydata(), [1.0, 2.0, 3.0])  # margin 0.1, seeds 0 to 2
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(0.0)
+    assert band[:, 1].max() == pytest.approx(4.0)
+
+
+def test_bars_of_a_factor_are_the_intervals(study: Path) -> None:
+    table = of(study)
+    axes = factor(table, "loss.margin", "test/eer").axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "0.2"]
+    assert len(axes.containers) == 2  # one for each mining, joined over margins
+    line, _, (bars,) = axes.containers[0]
+    assert np.allclose(line.get_ydata(), [0.2, 0.3])
+    low, high = bars.get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((table.cells[0][0].low, table.cells[0][0].high))
+
+
+def test_a_line_for_each_row_in_parallel(study: Path) -> None:
+    table = of(study)
+    axes = parallel(table, "test/eer").axes[0]
+    drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 3]
+    assert len(drawn) == 4
+    assert sorted(line[-1] for line in map(list, drawn)) == [0.0, 0.0, 1.0, 1.0]
