@@ -129,3 +129,35 @@ def test_options_of_a_sweep_are_no_settings(tmp_path: Path) -> None:
     """Runs of the same config have the same hash, however their sweep was to treat failures."""
     plain, other = (calotype.runner._compose(calotype.schema.conf_dir(), "config", o) for o in ([], ["retry=true", "fail_fast=true"]))
     assert calotype.schema.config_hash(plain) == calotype.schema.config_hash(other)
+
+
+@pytest.mark.parametrize("launcher", [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]])
+def test_launchers_of_hydras(
+    launcher: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures are those of runs in this process; a second time there is nothing left to do."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `launchers` is not installed")
+    monkeypatch.chdir(tmp_path)
+    swept = [*FAST, "seed=0,1"]
+    command = [sys.executable, "-m", "calotype.cli", "-m", *swept, "hydra.sweep.dir=side_by_side"]
+    subprocess.run([*command, *launcher], check=True, cwd=tmp_path, capture_output=True)
+    main(["-m", *swept, "hydra.sweep.dir=in_turn"])
+    capsys.readouterr()
+    assert table(Path("side_by_side"), capsys) == table(Path("in_turn"), capsys)
+    main(["-m", *swept, "hydra.sweep.dir=side_by_side"])
+    assert capsys.readouterr().out.count("finished before") == 2
+
+
+def test_several_processes_in_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tree of three folders, and nothing of the runs before reaches the last one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    ddp = [*FAST, "hardware=ddp_cpu", "trainer.max_epochs=1"]
+    subprocess.run([sys.executable, "-m", "calotype.cli", "-m", *ddp, "seed=0,1,2", "hydra.sweep.dir=sweep"], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-m", "calotype.cli", *ddp, "seed=2", "hydra.run.dir=single"], check=True, cwd=tmp_path)
+    folders = {json.loads(path.read_text())["seed"]: path.parent for path in Path("sweep").glob("*/run.json")}
+    assert sorted(folders) == [0, 1, 2]
+    assert len(list(tmp_path.rglob("run.json"))) == 4
+    record = json.loads((folders[2] / "run.json").read_text())
+    assert (record["status"], record["hardware"]["processes"]) == ("finished", 2)
+    assert json.loads((folders[2] / "metrics.json").read_text()) == json.loads(Path("single/metrics.json").read_text())

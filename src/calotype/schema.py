@@ -126,3 +126,6 @@ def config_hash(cfg: DictConfig) -> str:
 
     told = json.dumps(neutral(plain), sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:HASH_LENGTH]
+
+
+register()  # here, and not by who composes: a sweep's worker process unpickles what is to be run and has nobody else to do it
