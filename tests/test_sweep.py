@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -161,3 +162,58 @@ def test_several_processes_in_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     record = json.loads((folders[2] / "run.json").read_text())
     assert (record["status"], record["hardware"]["processes"]) == ("finished", 2)
     assert json.loads((folders[2] / "metrics.json").read_text()) == json.loads(Path("single/metrics.json").read_text())
+
+
+SEARCH = ["-m", *FAST, "trainer.max_epochs=3", "hydra/sweeper=optuna", "hydra.sweeper.metric=val/accuracy", "hydra.sweep.dir=search",
+          "hydra.sweeper.direction=maximize", "optimizer.lr=tag(log,interval(1e-5,1e-1))", "scheduler=none,step"]  # fmt: skip
+
+
+def test_a_search_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    monkeypatch.chdir(tmp_path)
+    main([*SEARCH, "hydra.sweeper.n_trials=3"])
+    assert "0 of 3 trials are done" in capsys.readouterr().out
+    study = optuna.load_study(storage="sqlite:///search/search.db", study_name="search")
+    cut = study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)})  # a process that was killed
+    main([*SEARCH, "hydra.sweeper.n_trials=5"])
+    told = capsys.readouterr().out
+    assert "3 of 5 trials are done" in told
+    assert "best  val/accuracy 0." in told
+    trials = optuna.load_study(storage="sqlite:///search/search.db", study_name="search").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 2
+    assert trials[4].params["optimizer.lr"] == cut.params["optimizer.lr"]
+    runs = [json.loads(path.read_text()) for path in Path("search").glob("*/run.json")]
+    assert len(runs) == 5
+    for trial in [trials[i] for i in (0, 1, 2, 4, 5)]:
+        run = next(run for run in runs if f"optimizer.lr={trial.params['optimizer.lr']}" in run["overrides"])
+        assert f"scheduler={trial.params['scheduler']}" in run["overrides"]
+    best = json.loads(Path("search/search.json").read_text())
+    assert best[0]["val/accuracy"] == max(trial.value for trial in trials if trial.value is not None)
+
+
+def test_pruning_and_several_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    monkeypatch.chdir(tmp_path)
+    fast = ["-m", *FAST, "trainer.max_epochs=8", "hydra/sweeper=optuna"]
+    # Five good trials that are known already, which is how many the pruner waits for; rates that learn nothing come after them.
+    Path("pruned").mkdir()
+    study = optuna.create_study(storage="sqlite:///pruned/search.db", study_name="search")
+    rates = optuna.distributions.CategoricalDistribution(["1e-09", "2e-09"])
+    for _ in range(5):
+        known = dict.fromkeys(range(8), 0.1)
+        study.add_trial(optuna.trial.create_trial(params={"optimizer.lr": "1e-09"}, distributions={"optimizer.lr": rates}, value=0.1,
+                                                  intermediate_values=known))  # fmt: skip
+    main([*fast, "optimizer.lr=1e-9,2e-9", "hydra.sweeper.n_trials=7", "hydra.sweeper.pruner=MedianPruner", "hydra.sweep.dir=pruned"])
+    trials = optuna.load_study(storage="sqlite:///pruned/search.db", study_name="search").trials
+    assert [trial.state.name for trial in trials[5:]] == ["PRUNED", "PRUNED"]
+    # Stopped after the first epoch of eight; the second is the same run again, or one of its own.
+    assert [len(trial.intermediate_values) for trial in trials[5:]] in ([1, 0], [1, 1])
+    assert len(list(Path("pruned").glob("*/metrics.json"))) == len({trial.params["optimizer.lr"] for trial in trials[5:]})
+    assert "CALOTYPE_TRIAL" not in os.environ
+    several = ["hydra.sweeper.metric=[val/accuracy,wall_seconds]", "hydra.sweeper.direction=[maximize,minimize]"]
+    capsys.readouterr()
+    main([*fast, "trainer.max_epochs=1,2", *several, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=several"])
+    assert "wall_seconds" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*fast, "seed=0,1", *several, "hydra.sweeper.pruner=MedianPruner"])
+    assert "trials of several metrics cannot be pruned" in capsys.readouterr().err

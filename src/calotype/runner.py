@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -249,6 +251,10 @@ def _trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> A
             raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and data.val_fraction=0 leaves no validation")
         callbacks.append(callback)
     callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+    if trial := os.environ.get("CALOTYPE_TRIAL"):  # of a search, see hydra_plugins.calotype_search
+        from calotype.callbacks.pruning import Prune
+
+        callbacks.append(Prune(**json.loads(trial)))
     loggers = [MetricsCsv(run_dir / "metrics.csv")]
     loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
     hardware = cfg.hardware

@@ -1,0 +1,1 @@
+"""Sweepers beside Hydra's own, which looks for them in this name space."""
