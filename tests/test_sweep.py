@@ -217,3 +217,28 @@ def test_pruning_and_several_objectives(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main([*fast, "seed=0,1", *several, "hydra.sweeper.pruner=MedianPruner"])
     assert "trials of several metrics cannot be pruned" in capsys.readouterr().err
+
+
+def test_paired_settings_change_together(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = [
+        "-m",
+        *FAST,
+        "hydra/sweeper=paired",
+        "hydra.sweeper.paired=[optimizer.lr,data.batch_size]",
+        "optimizer.lr=0.001,0.002",
+        "seed=0,1",
+    ]
+    main([*pairs, "trainer.max_epochs=1", "data.batch_size=32,64"])
+    assert "sweep of 4 runs" in capsys.readouterr().out
+    told = [json.loads(path.read_text())["overrides"] for path in Path("outputs/sweeps").glob("*/*/run.json")]
+    found = sorted(tuple(o for o in run if o.startswith(("optimizer.lr", "data.batch", "seed"))) for run in told)
+    wanted = [
+        (f"optimizer.lr={lr}", f"data.batch_size={size}", f"seed={seed}") for lr, size in (("0.001", 32), ("0.002", 64)) for seed in (0, 1)
+    ]
+    assert found == wanted
+    for given, error in (([], "no values are given for data.batch_size"), (["data.batch_size=1,2,3"], "optimizer.lr 2, data.batch_size 3")):
+        with pytest.raises(SystemExit) as left:
+            main([*pairs, *given])
+        assert left.value.code == 2
+        assert error in capsys.readouterr().err

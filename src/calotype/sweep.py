@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -20,6 +19,7 @@ from calotype.check import ConfigError, check
 from calotype.run_folder import git_state, is_running, read_json, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
+from hydra_plugins.calotype_search.paired_sweeper import paired_jobs
 
 FILE = "sweep.json"  # in the sweep's folder: its command, its code, and what each job was last seen as
 HOW = ("dry_run=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
@@ -51,10 +51,16 @@ class CheckEveryJob(Callback):
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
         sweeper = config.hydra.sweeper
-        if not str(sweeper._target_).endswith(".BasicSweeper"):
+        kind = str(sweeper._target_).rpartition(".")[2]
+        if kind not in ("BasicSweeper", "PairedSweeper"):
             return
         swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
-        jobs = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(swept), None)[0]
+        overrides = OverridesParser.create().parse_overrides(swept)
+        try:
+            jobs = paired_jobs(overrides, sweeper.get("paired") or [])
+        except UserError as error:
+            print(f"calotype: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from None
         folder = Path(config.hydra.sweep.dir)
         states: dict[str, str] = {}
         for number, job in enumerate(jobs):
