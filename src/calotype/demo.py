@@ -46,23 +46,27 @@ TOUR = (
 def main() -> None:
     """Run the tour; stop at the first run that fails."""
     import calotype
+    from calotype.report.page import write_page
+    from calotype.report.runs import by_task, read_run
+    from calotype.report.table import make_table
     from calotype.runner import shown
 
     start = time.perf_counter()
-    pictures: list[Path] = []
+    folders: list[Path] = []
     rows = []
     for i, (what, figure, overrides) in enumerate(TOUR, 1):
         print(f"\n[{i}/{len(TOUR)}] {what}\n    calotype {' '.join(overrides)}\n", flush=True)
         result = calotype.run(overrides)
         rows.append((what, figure, result.metrics[figure]))
-        pictures += sorted((result.run_dir / "images").glob("*.png"))
+        folders.append(result.run_dir)
     print()
     for what, figure, value in rows:
         print(f"{figure:22} {value:.4f}  {what}")
-    print("\npictures:")
-    for picture in pictures:
-        print(f"  {shown(picture)}")
-    print(f"\n{time.perf_counter() - start:.0f} s in all; each run's folder holds its config, figures and checkpoints")
+    runs = [read_run(folder) for folder in folders]
+    page = Path("outputs") / "demo.html"
+    write_page(page, runs, [make_table(task, of_it) for task, of_it in by_task(runs).items()])
+    print(f"\npictures, figures and curves of all of them: {shown(page)}")
+    print(f"{time.perf_counter() - start:.0f} s in all; each run's folder holds its config, figures and checkpoints")
 
 
 if __name__ == "__main__":
