@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import calotype
 from calotype import sweep
 from calotype.cli import main, report_main
+from calotype.run_folder import _process_start
 
 FAST = [
     "experiment=classification/digits",
@@ -242,3 +244,17 @@ def test_paired_settings_change_together(tmp_path: Path, capsys: pytest.CaptureF
             main([*pairs, *given])
         assert left.value.code == 2
         assert error in capsys.readouterr().err
+
+
+def test_a_killed_process_that_nobody_looked_for_is_not_running(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    record = {"status": "running", "host": socket.gethostname(), "pid": process.pid, "process_start": _process_start(process.pid)}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert sweep.state(tmp_path) == "running"
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and left as it is
+    assert sweep.state(tmp_path) == "interrupted"
+    process.communicate()
+    assert sweep.state(tmp_path) == "interrupted"

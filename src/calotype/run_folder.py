@@ -142,7 +142,8 @@ def _now(name: str) -> dict[str, str]:
 def _process_start(pid: int) -> str | None:
     """When the process started, as Linux tells it: a number that is used again later is another process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if told[0] == "Z" else told[19]  # a killed one stays as a zombie until its parent looks for it
     except (OSError, IndexError):
         return None
 
