@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Prune(Callback):
-    """Reports a figure to Optuna after each validation and stops the training where its pruner says so; the run is tested all the same.
+    """Reports a figure to Optuna after each epoch and stops the training where its pruner says so; the run is tested all the same.
 
     Args:
         storage: URL of the study's data base.
