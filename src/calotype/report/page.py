@@ -48,7 +48,6 @@ def write_page(path: Path, runs: Sequence[Run], tables: Sequence[Table]) -> None
 def _told(run: Run, budget: int) -> dict[str, Any]:
     """What the page's script reads of a run."""
     pictures, film = _pictures(run.folder / "images", budget)
-    thumbnail = pictures[0]["data"] if pictures and pictures[0]["side"] <= THUMBNAIL else _thumbnail(run.folder / "images")
     return {
         "folder": str(run.folder),
         "task": run.task,
@@ -65,17 +64,17 @@ def _told(run: Run, budget: int) -> dict[str, Any]:
         "settings": {key: str(value) for key, value in flat(run.config).items() if not key.startswith(("paths.", "logger"))},
         "config": yaml.dump(run.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
         "curves": _curves(run.folder / "metrics.csv"),
-        "thumbnail": thumbnail,
+        "thumbnail": _thumbnail(run.folder / "images"),
         "pictures": pictures,
         "film": film,
     }
 
 
-def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, Any]], str | None]:
+def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | None]:
     """Those that fit, the most telling ones first, and the film in what they leave."""
     side = next(side for least, side in SIDES if budget >= least)
     files = sorted(folder.glob("*.png"), key=lambda file: (FIRST.index(file.name) if file.name in FIRST else len(FIRST), file.name))
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, str]] = []
     for file in files:
         if file.name == "curves.png":  # the page draws them itself
             continue
@@ -83,7 +82,7 @@ def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, Any]], str | No
         if small is None or len(small) > budget:
             continue
         budget -= len(small)
-        found.append({"name": file.stem, "data": _uri(small), "side": side})
+        found.append({"name": file.stem, "data": _uri(small)})
     film = _film(sorted((folder / "film").glob("*.png"))) if budget > 20_000 else None
     return found, _uri(film) if film is not None and len(film) <= budget else None
 
