@@ -111,8 +111,12 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     score = commands.add_parser("score", help="print the bits per dimension of each image: high for the odd one out")
     score.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     score.add_argument("--label", help="the class, of a conditional run")
+    for command in (complete, score):
+        command.add_argument("--resize", action="store_true", help="images of another size or depth, to the run's")
     for command in (sample, complete):
-        command.add_argument("--temperature", type=float, help="of task=pixelcnn, below 1 for likelier pixels (default 1)")
+        command.add_argument(
+            "--temperature", type=float, help="of task=pixelcnn, below 1 for likelier pixels, 0 for the likeliest (default 1)"
+        )
     for command, count in ((sample, 64), (interpolate, 8), (complete, 8)):
         command.add_argument("--n", type=int, default=count, help=f"how many (default {count})")
         command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
@@ -170,12 +174,12 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         from calotype import generate
 
         where = (options.run, options.image, options.mask, options.n, options.out)
-        temperature = 1.0 if options.temperature is None else options.temperature
-        yield from generate.complete(*where, label=options.label, seed=options.seed, temperature=temperature)
+        drawing = {"label": options.label, "seed": options.seed, "temperature": options.temperature, "resize": options.resize}
+        yield from generate.complete(*where, **drawing)
     elif options.command == "score":
         from calotype import generate
 
-        for path, bits in generate.score(options.run, options.images, label=options.label):
+        for path, bits in generate.score(options.run, options.images, label=options.label, resize=options.resize):
             yield f"{path}\t{bits:.4f} bits per dimension"
     elif options.command == "translate":
         from calotype import generate

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
-from calotype.applied import load_for, look_for, targets_in
+from calotype.applied import fit, load_for, look_for, targets_in
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
 from calotype.data.levels import quantise
@@ -32,7 +33,7 @@ def sample(
     Args:
         label: the class, of a conditional model; by default the classes take turns.
         seed: of the draw: the same seed draws the same images.
-        temperature: of task=pixelcnn, below 1 for likelier pixels.
+        temperature: of task=pixelcnn, below 1 for likelier pixels, 0 for the likeliest alone; 1 by default.
 
     Raises:
         UserError: the run draws nothing, `n` is not above 0, or there is no such class.
@@ -41,14 +42,23 @@ def sample(
     labels = None if label is None else torch.full((n,), _class(module, label))
     options: dict[str, Any] = {}
     if isinstance(module, PixelLikelihood):
-        options = {"temperature": 1.0 if temperature is None else temperature, "tell": _progress}
+        options = {"temperature": _said(temperature), "tell": _progress}
     elif temperature is not None:
         raise UserError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
     yield from _write(module.draw(n, seed=seed, labels=labels, **options), out)
 
 
 def complete(
-    run_dir: str | Path, image: Path, mask: Path, n: int, out: Path, *, label: str | None = None, seed: int = 0, temperature: float = 1.0
+    run_dir: str | Path,
+    image: Path,
+    mask: Path,
+    n: int,
+    out: Path,
+    *,
+    label: str | None = None,
+    seed: int = 0,
+    temperature: float | None = None,
+    resize: bool = False,
 ) -> Iterator[str]:
     """Draw what a mask hides of an image, `n` times, into `out`, and a strip of all beside what is given; their paths.
 
@@ -57,27 +67,33 @@ def complete(
     Args:
         mask: an image of the same size, black where it is hidden.
         label, seed, temperature: as in `sample`.
+        resize: image and mask to the run's size and colours, where they have others.
 
     Raises:
         UserError: the run models no pixels, or a file does not fit.
     """
     module = _generator(run_dir, "complete", n, ("pixelcnn",))
     look_for([image, mask])
-    pixels = _at_levels(module, image)
+    pixels = _at_levels(module, image, resize=resize)
     known = read_image(mask, 1)[0] >= 128
+    if resize:
+        known = F.resize(known[None].byte(), list(pixels.shape[1:]), F.InterpolationMode.NEAREST)[0].bool()
     if known.shape != pixels.shape[1:]:
         raise UserError(f"{mask}: the mask is {known.shape[1]}x{known.shape[0]} pixels and the image {pixels.shape[2]}x{pixels.shape[1]}")
     if known.all():
         raise UserError(f"{mask}: it hides nothing; black pixels are hidden")
     given = torch.where(known, pixels, torch.nan)[None].repeat(n, 1, 1, 1)
     labels = None if label is None else torch.full((n,), _class(module, label))
-    drawn = module.complete(given, seed=seed, labels=labels, temperature=temperature, tell=_progress)
+    drawn = module.complete(given, seed=seed, labels=labels, temperature=_said(temperature), tell=_progress)
     strip = torch.cat([pixels[None], given[:1].nan_to_num(0.5), drawn])
     yield from _write(drawn, out, page=strip, columns=len(strip))
 
 
-def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = None) -> Iterator[tuple[str, float]]:
+def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = None, resize: bool = False) -> Iterator[tuple[str, float]]:
     """Bits per dimension of each image file: high for the odd one out.
+
+    Args:
+        label, resize: as in `complete`.
 
     Raises:
         UserError: the run models no pixels, or a file is no image of its size.
@@ -87,7 +103,7 @@ def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = No
         raise UserError("score: the run is conditional; say the class by --label")
     look_for(images)
     for path in images:
-        pixels = _at_levels(module, Path(path))[None]
+        pixels = _at_levels(module, Path(path), resize=resize)[None]
         with torch.no_grad():
             nats = module(pixels, None if label is None else torch.full((1,), _class(module, label)))
         yield str(path), nats.item() / (pixels.numel() * math.log(2))
@@ -152,14 +168,27 @@ def _class(module: Any, label: str) -> int:
     return int(names.index(label))
 
 
-def _at_levels(module: Any, path: Path) -> Tensor:
+def _at_levels(module: Any, path: Path, *, resize: bool) -> Tensor:
     """The image (C, H, W) of the run's size at its levels; of two levels, cut at one half."""
     channels, height, width = module.spec.image_shape
-    image = read_image(path, module.spec.channels)
+    image = read_image(path)
+    if channels == 1 and bool((image == image[:1]).all()):
+        image = read_image(path, 1)  # grey by its pixels, in whatever way it is kept
+    if resize:
+        image = fit(image, module.spec)
     if tuple(image.shape) != (channels, height, width):
         found = "x".join(map(str, image.shape))
-        raise UserError(f"{path}: {found} (channels, height, width), and the run models {channels}x{height}x{width}")
+        raise UserError(
+            f"{path}: {found} (channels, height, width), and the run models {channels}x{height}x{width}; give --resize to make it so"
+        )
     return quantise(image[None].float() / 255, torch.zeros(1), module.levels, binarise="threshold", seed=0, training=False)[0]
+
+
+def _said(temperature: float | None) -> float:
+    """The temperature, 1 by default; that 0 leaves nothing to chance is said."""
+    if temperature == 0:
+        print("calotype: temperature 0: every pixel takes its likeliest level, and the seed changes nothing", file=sys.stderr)
+    return 1.0 if temperature is None else temperature
 
 
 def _progress(done: int, rows: int) -> None:

@@ -109,17 +109,47 @@ def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.Capture
     assert bits[0] > bits[1]  # noise is the odd one out beside what the model drew itself
 
 
+def test_temperature_zero_is_greedy_and_said(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    for options in ((), ("model=pixelcnn/pixelcnn_pp", "loss=pixelcnn/logistic_mixture", "model.dilations=[1]")):
+        result = run("trainer.max_epochs=1", *options)
+        drawn = [pixels(next(iter(sample(result.run_dir, 1, tmp_path / f"s{seed}", seed=seed, temperature=0)))) for seed in (0, 1)]
+        assert np.array_equal(*drawn)
+        assert "likeliest level" in capsys.readouterr().err
+        fast, full = (result.module.draw(2, seed=4, temperature=0, method=method) for method in ("fast", "full"))
+        assert torch.equal(fast, full)
+
+
+def test_images_of_another_size_when_asked(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    folder = run("trainer.max_epochs=1").run_dir
+    photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+    Image.fromarray(np.random.RandomState(0).randint(0, 255, (24, 16, 3), dtype=np.uint8)).save(photo)
+    known = np.full((24, 16), 255, np.uint8)
+    known[12:] = 0
+    Image.fromarray(known).save(mask)
+    capsys.readouterr()
+    apply_main([str(folder), "complete", str(photo), "--mask", str(mask), "--n", "2", "--resize", "--out", f"{tmp_path}/c"])
+    first, second = (pixels(f) for f in capsys.readouterr().out.split()[:2])
+    assert np.array_equal(first[:4], second[:4])
+    assert (first[4:] != second[4:]).any()
+    apply_main([str(folder), "score", str(photo), "--resize"])
+    assert "bits per dimension" in capsys.readouterr().out
+
+
 def test_bad_requests(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = run("trainer.max_epochs=1").run_dir
     small, white = tmp_path / "small.png", tmp_path / "white.png"
     Image.fromarray(np.zeros((5, 8), np.uint8)).save(small)
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save(white)
+    colour = tmp_path / "colour.png"
+    Image.fromarray(np.tile(np.array([255, 0, 0], np.uint8), (8, 8, 1))).save(colour)
     for call, message in (
         (lambda: complete(folder, white, small, 2, tmp_path / "no"), "the mask is 8x5"),
         (lambda: complete(folder, white, white, 2, tmp_path / "no"), "hides nothing"),
         (lambda: complete(folder, small, white, 2, tmp_path / "no"), "the run models 1x8x8"),
         (lambda: score(folder, [tmp_path / "none.png"]), "no such file"),
-        (lambda: sample(folder, 2, tmp_path / "no", temperature=0), "temperature 0"),
+        (lambda: complete(folder, colour, white, 2, tmp_path / "no"), "3x8x8.*the run models 1x8x8; give --resize"),
+        (lambda: score(folder, [small]), "1x5x8.*give --resize"),
+        (lambda: sample(folder, 2, tmp_path / "no", temperature=-0.1), "temperature -0.1: 0 .* and above"),
         (lambda: sample(folder, 2, tmp_path / "no", label="3"), "without classes"),
     ):
         with pytest.raises(UserError, match=message):
@@ -132,6 +162,7 @@ def test_bad_requests(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-d
     [
         (["data.levels=1"], r"data\.levels=1"),
         (["data.levels=300"], r"data\.levels=300"),
+        (["data.levels=100"], r"data\.levels=100: of a pixel, a power of two"),
         (["loss=pixelcnn/logistic_mixture"], r"takes mixture, and the model gives logits"),
         (["task.average=1"], r"task\.average=1"),
         (["dataset=gaussians_2d"], "points"),

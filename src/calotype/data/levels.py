@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 from calotype.data.draws import even_number
+from calotype.types import UserError
+
+
+def check_levels(levels: int | None) -> None:
+    """Raises UserError for a number that does not cut a byte's 256 values into equal parts."""
+    if levels is None or levels < 2 or 256 % levels:
+        raise UserError(f"data.levels={levels}: of a pixel, a power of two from 2 to 256")
 
 
 def quantise(images: Tensor, items: Tensor, levels: int, *, binarise: str, seed: int, training: bool) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from calotype.data.items import Items, as_float, with_labels
-from calotype.data.levels import quantise
+from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
@@ -27,7 +27,7 @@ class TexturePieces(LightningDataModule):
         index: which image.
         piece: pixels a side.
         pieces: in an epoch; a quarter of them in validation and in the test, evenly spread.
-        levels: of a pixel, 2 to 256; two are cut at one half.
+        levels: of a pixel, a power of two from 2 to 256; two are cut at one half.
         batch_size, eval_batch_size: pieces in a batch of one process.
         seed: of the draw.
     """
@@ -50,8 +50,9 @@ class TexturePieces(LightningDataModule):
         super().__init__()
         if not 0 <= index < len(dataset):
             raise UserError(f"data.index={index}: {dataset.name} has {len(dataset)} images, 0 to {len(dataset) - 1}")
-        if min(piece, pieces, batch_size, eval_batch_size) < 1 or not 2 <= levels <= 256:
-            raise UserError(f"data: piece={piece}, pieces={pieces}, batch_size={batch_size}: at least 1; levels={levels}: 2 to 256")
+        if min(piece, pieces, batch_size, eval_batch_size) < 1:
+            raise UserError(f"data: piece={piece}, pieces={pieces}, batch_size={batch_size}, eval_batch_size={eval_batch_size}: at least 1")
+        check_levels(levels)
         self.dataset = dataset
         self.levels = levels
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

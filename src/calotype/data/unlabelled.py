@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, images_of, labels_of, select, with_labels
-from calotype.data.levels import quantise
+from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, stratified_split
@@ -32,7 +32,7 @@ class Unlabelled(LightningDataModule):
         split_seed: of the split.
         seed: of the order of the batches.
         classes: names of those to use, all by default.
-        levels: of a pixel, 2 to 256: values become k / (levels - 1), k = 0, 1, ...; as they are by default.
+        levels: of a pixel, a power of two from 2 to 256: values become k / (levels - 1), k = 0, 1, ...; as they are by default.
         binarise: of two levels: threshold at one half; stochastic, 1 as often as the grey value says, fixed by the item and `seed` of the
             split; or dynamic, the same drawn anew in every training batch, and fixed in evaluation. A likelihood depends on it.
         num_workers: processes that decode images which do not fit `ram_budget_mb`.
@@ -62,8 +62,8 @@ class Unlabelled(LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.eval_batch_size={eval_batch_size}: at least 1")
-        if levels is not None and not 2 <= levels <= 256:
-            raise UserError(f"data.levels={levels}: of a pixel, 2 to 256")
+        if levels is not None:
+            check_levels(levels)
         self.levels, self.binarise, self.split_seed = levels, binarise, split_seed
         self.augment = augment
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

@@ -31,8 +31,7 @@ class CrossEntropy(nn.Module):
 
     def draw(self, predicted: Tensor, given: Tensor, uniform: Tensor, colour: int, temperature: float) -> Tensor:
         """One colour of a pixel (N, C) in [0, 1], by inversion: logits (N, L, C), and even numbers in [0, 1) (N, draws)."""
-        share = (predicted[:, :, colour].double() / temperature).softmax(1).cumsum(1)
-        level = (share < uniform[:, colour : colour + 1]).sum(1).clamp(max=self.levels - 1)
+        level = _choose(predicted[:, :, colour], uniform[:, colour], temperature)
         drawn = given.clone()
         drawn[:, colour] = level.to(drawn.dtype) / (self.levels - 1)
         return drawn
@@ -81,8 +80,7 @@ class LogisticMixture(nn.Module):
         channels = given.shape[1]
         logits, means, scales, slopes = (part[..., 0, 0] for part in self._parts(predicted[:, :, None, None], channels))
         # What is given tells which logistic it came from.
-        share = (logits.double() / temperature).softmax(1).cumsum(1)
-        which = (share < uniform[:, :1]).sum(1).clamp(max=logits.shape[1] - 1)
+        which = _choose(logits, uniform[:, 0], temperature)
         chosen = which[:, None, None].expand(-1, channels, 1)
         means, scales = means.gather(2, chosen)[..., 0], scales.gather(2, chosen)[..., 0]
         slopes = slopes.gather(2, which[:, None, None].expand(-1, slopes.shape[1], 1))[..., 0] if slopes.shape[1] else slopes[..., 0]
@@ -115,6 +113,14 @@ class LogisticMixture(nn.Module):
             scales.reshape(shape).clamp(min=-7),
             torch.tanh(slopes.reshape(shape if pairs else (n, 0, k, height, width))),
         )
+
+
+def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """One of K by inversion, or the likeliest at temperature 0: logits (N, K), even numbers in [0, 1) (N,) -> (N,)."""
+    if temperature == 0:
+        return logits.argmax(1)
+    share = (logits.double() / temperature).softmax(1).cumsum(1)
+    return (share < uniform[:, None]).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 def _follow(means: Tensor, slopes: Tensor, x: Tensor) -> Tensor:

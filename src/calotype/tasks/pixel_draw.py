@@ -31,7 +31,7 @@ def draw_pixels(
         given: (N, C, H, W) in [0, 1], NaN where hidden.
         labels: (N,), of a conditional model.
         seed: of the draw; both methods draw the same from it.
-        temperature: 1 the model's own distribution, below 1 likelier pixels.
+        temperature: 1 the model's own distribution, below 1 likelier pixels, 0 the likeliest (of a mixture, the mean of its heaviest part).
         method: fast; or full, a whole forward pass for every pixel.
         tell: called with (rows done, rows) after every row.
     """

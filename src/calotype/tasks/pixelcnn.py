@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.data.levels import check_levels
 from calotype.metrics.likelihood import independent_pixels, png_bits
 from calotype.tasks.averaging import follow
 from calotype.tasks.pixel_draw import draw_pixels
@@ -52,8 +53,7 @@ class PixelLikelihood(LightningModule):
         average: float = 0.999,
     ) -> None:
         super().__init__()
-        if levels is None or not 2 <= levels <= 256:
-            raise UserError(f"data.levels={levels}: of a pixel, 2 to 256")
+        check_levels(levels)
         if not 0 <= average < 1:
             raise UserError(f"task.average={average}: 0 to below 1")
         if len(spec.image_shape) != 3:
@@ -112,8 +112,8 @@ class PixelLikelihood(LightningModule):
         tell: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Images (N, C, H, W) whose hidden pixels (NaN) are drawn, on the CPU; see `draw_pixels`."""
-        if temperature <= 0:
-            raise UserError(f"temperature {temperature}: above 0")
+        if temperature < 0:
+            raise UserError(f"temperature {temperature}: 0 (the likeliest level of every pixel) and above")
         if self.conditional and labels is None:
             labels = torch.arange(len(given)) % len(self.spec.class_names)
         model = self.best_model
