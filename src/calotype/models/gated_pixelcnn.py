@@ -61,11 +61,10 @@ class GatedPixelCNN(nn.Module):
         self.channels = channels
         self.colours = colours
         self.first_rows = RowsAbove(channels, width, kernel, first=True)
-        self.first_left = MaskedConv2d(channels, width, kernel, "A", colours=colours)
+        self.first_left = MaskedConv2d(channels, width, kernel, "A", colours=colours, own_row=True)
         self.layers = nn.ModuleList(GatedLayer(width, num_classes, dilation, colours, dropout) for dilation in dilations)
         out = levels * channels if head == "logits" else mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
         self.last = MaskedConv2d(width, out, 1, "B", colours=colours)
-        _left_only(self.first_left)
 
     @property
     def steps_per_pixel(self) -> int:
@@ -135,14 +134,13 @@ class GatedLayer(nn.Module):
     def __init__(self, width: int, num_classes: int, dilation: int, colours: int, dropout: float) -> None:
         super().__init__()
         self.rows = RowsAbove(width, 2 * width, 3, first=False, dilation=dilation)
-        self.left = MaskedConv2d(width, 2 * width, 3, "B", dilation=dilation, colours=colours, repeat=2)
+        self.left = MaskedConv2d(width, 2 * width, 3, "B", dilation=dilation, colours=colours, repeat=2, own_row=True)
         self.tell = nn.Conv2d(2 * width, 2 * width, 1)
         self.mix = MaskedConv2d(width, width, 1, "B", colours=colours)
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Embedding(num_classes, 4 * width) if num_classes else None
         if self.classes is not None:
             nn.init.zeros_(self.classes.weight)
-        _left_only(self.left)
 
     def conditions(self, labels: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Biases of a class for both stacks, (N, 2 width) each."""
@@ -182,8 +180,3 @@ class GatedLayer(nn.Module):
 def _gate(x: Tensor) -> Tensor:
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
-
-
-def _left_only(layer: MaskedConv2d) -> None:
-    """The rows above are the other stack's."""
-    layer.mask[:, :, :-1] = 0

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 class MaskedConv2d(nn.Conv2d):
     """A convolution over the rows above and what stands to the left, at the full size (van den Oord et al., 2016).
 
-    The kernel holds only rows that can be seen: (kernel // 2 + 1) x kernel, less what the mask takes from the last row. Channels come in
-    `groups_in` and `groups_out` equal parts, one for each colour: at the position itself, kind A sees the colours before its own, kind B
-    its own as well; with one colour, A sees nothing there and B all.
+    The kernel holds only what can be seen: (kernel // 2 + 1) x kernel, less what the mask takes from the last row; or, with `own_row`,
+    that row alone, 1 x (kernel // 2 + 1). Channels come in equal parts, one for each colour: at the position itself, kind A sees the
+    colours before its own, kind B its own as well; with one colour, A sees nothing there and B all.
 
     Args:
         kind: A for the first layer, which sees pixels; B for later ones.
@@ -22,6 +22,7 @@ class MaskedConv2d(nn.Conv2d):
         dilation: steps between taps.
         colours: of the image; 1 where the network does not order them.
         repeat: the outputs are so many runs through all colours (2 for a gate beside its features).
+        own_row: leave the rows above to another layer.
 
     Shapes: (N, in, H, W) -> (N, out, H, W); `at`: see there.
     """
@@ -38,10 +39,12 @@ class MaskedConv2d(nn.Conv2d):
         dilation: int = 1,
         colours: int = 1,
         repeat: int = 1,
+        own_row: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, (kernel // 2 + 1, kernel), dilation=dilation)
-        self.reach = kernel // 2 * dilation
         middle = kernel // 2
+        super().__init__(in_channels, out_channels, (1, middle + 1) if own_row else (middle + 1, kernel), dilation=dilation)
+        self.left = middle * dilation
+        self.top = self.right = 0 if own_row else self.left
         mask = torch.ones(self.weight.shape)
         mask[:, :, -1, middle + 1 :] = 0
         before = torch.arange(in_channels) * colours // in_channels
@@ -51,7 +54,7 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (self.reach, self.reach, self.reach, 0))
+        x = F.pad(x, (self.left, self.right, self.top, 0))
         return F.conv2d(x, self.weight * self.mask, self.bias, dilation=self.dilation)
 
     def ready(self) -> tuple[Tensor, Tensor]:
@@ -61,18 +64,18 @@ class MaskedConv2d(nn.Conv2d):
         return weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0]).contiguous(), self.bias.detach()
 
     def cache(self, n: int, height: int, width: int) -> Tensor:
-        """Zeros for the inputs of n images, with the margins that the kernel reaches over: (n, reach + H, W + 2 reach, in)."""
-        return self.weight.new_zeros(n, self.reach + height, width + 2 * self.reach, self.in_channels)
+        """Zeros for the inputs of n images, with the margins that the kernel reaches over: (n, top + H, left + W + right, in)."""
+        return self.weight.new_zeros(n, self.top + height, self.left + width + self.right, self.in_channels)
 
     def at(self, cache: Tensor, row: int, column: int, ready: tuple[Tensor, Tensor]) -> Tensor:
         """The output (n, out) at one position, from a cache that holds the inputs of all that stands before it."""
         step = self.dilation[0]
-        window = cache[:, row : row + self.reach + 1 : step, column : column + 2 * self.reach + 1 : step]
+        window = cache[:, row : row + self.top + 1 : step, column : column + self.left + self.right + 1 : step]
         return torch.addmm(ready[1], window.reshape(len(cache), -1), ready[0])
 
     def put(self, cache: Tensor, row: int, column: int, x: Tensor) -> None:
         """Note the input (n, in) of a position."""
-        cache[:, self.reach + row, self.reach + column] = x
+        cache[:, self.top + row, self.left + column] = x
 
 
 class RowsAbove(nn.Conv2d):
