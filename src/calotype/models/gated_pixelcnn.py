@@ -153,11 +153,11 @@ class GatedLayer(nn.Module):
     def forward(self, rows: Tensor, left: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         condition = self.conditions(labels)
         seen = self.rows(rows)
-        x = self.left(left) + self.tell(seen)
+        x = self.left(left).add_(self.tell(seen))  # in place here and below, where no slope needs what was there
         if condition is not None:
             seen = seen + condition[0][:, :, None, None].to(seen.dtype)
             x = x + condition[1][:, :, None, None].to(x.dtype)
-        return rows + _gate(seen), left + self.mix(self.dropout(_gate(x)))
+        return _gate(seen).add_(rows), self.mix(self.dropout(_gate(x))).add_(left)
 
     def row(self, x: Tensor, cache: Tensor, row: int, condition: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Of one row: what the stack passes on (n, width, 1, W), and what it tells the other one (n, 2 width, 1, W)."""

@@ -54,7 +54,8 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (self.left, self.right, self.top, 0))
+        if self.left:
+            x = F.pad(x, (self.left, self.right, self.top, 0))
         return F.conv2d(x, self.weight * self.mask, self.bias, dilation=self.dilation)
 
     def ready(self) -> tuple[Tensor, Tensor]:
