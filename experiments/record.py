@@ -1,6 +1,7 @@
 """Takes finished runs into experiments/: a JSON file of evidence each, and the table of README.md made from these files.
 
 python experiments/record.py RUN...
+python experiments/record.py study STUDY SWEEP   what calotype-report reads of each run of a study, into experiments/STUDY/runs
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,31 @@ def _cut(value: float, *, upwards: bool) -> str:
     return f"{(math.ceil if upwards else math.floor)(value * 10000) / 10000:.4f}"
 
 
+def record_study(study: str, sweep: Path) -> int:
+    """Write `run.json`, `config.yaml` and `metrics.json` of every run, without what is of this machine's folders or name; how many."""
+    runs = [path.parent for path in sorted(sweep.glob("*/run.json"))]
+    target = HERE / study / "runs"
+    shutil.rmtree(target, ignore_errors=True)
+    for run in runs:
+        told = json.loads((run / "run.json").read_text())
+        if told["status"] != "finished":
+            raise SystemExit(f"{run}: {told['status']}, not finished")
+        (target / run.name).mkdir(parents=True)
+        kept = {key: told[key] for key in ("status", "task", "overrides", *KEPT)}
+        (target / run.name / "run.json").write_text(json.dumps(kept, indent=1) + "\n")
+        (target / run.name / "metrics.json").write_text((run / "metrics.json").read_text())
+        config = (run / "config.yaml").read_text()
+        for folder in sorted(set(re.findall(r"^  (?:data|output)_dir: (/.*)$", config, re.MULTILINE))):
+            config = config.replace(folder, "data")
+        (target / run.name / "config.yaml").write_text(config)
+    return len(runs)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["study"]:
+        study, sweep = sys.argv[2:]
+        print(f"{record_study(study, Path(sweep))} runs of {study}")
+        return
     for run in sys.argv[1:]:
         print(record(Path(run)))
     readme = HERE / "README.md"

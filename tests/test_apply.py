@@ -10,7 +10,7 @@ from PIL import Image
 
 import calotype
 from calotype.apply import Verifier, enroll, identify, people_in, remove, verify
-from calotype.cli import apply_main
+from calotype.cli_apply import apply_main
 from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.types import UserError

@@ -8,7 +8,7 @@ import pytest
 
 import calotype
 from calotype.battle import battle, outcome
-from calotype.cli import report_main
+from calotype.cli_report import report_main
 from calotype.types import UserError
 
 POINTS = ["task=gan", "dataset=gaussians_2d", "dataset.num_points=4000", "dataset.layout=ring", "model=gan/mlp_gan", "model.widths=[32,32]",

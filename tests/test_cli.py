@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import calotype
-from calotype.cli import apply_main, main
+from calotype.cli import main
+from calotype.cli_apply import apply_main
 
 FAST = ["model.widths=[4,8]", "debug=fast", "hardware=cpu", "logger=none"]
 

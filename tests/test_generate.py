@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import calotype
-from calotype.cli import apply_main
+from calotype.cli_apply import apply_main
 from calotype.generate import interpolate, sample, translate
 from calotype.types import UserError
 

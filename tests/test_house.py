@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 import calotype
-from calotype.cli import apply_main, main, report_main, rerun_main
+from calotype.cli import main
+from calotype.cli_apply import apply_main
+from calotype.cli_report import report_main, rerun_main
 from helpers import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[1]
@@ -140,6 +142,7 @@ def test_readme_commands_run(
         return
     (Path.cwd() / "photos").symlink_to(image_root)
     (Path.cwd() / "people").symlink_to(image_root)
+    (Path.cwd() / "experiments").symlink_to(REPOSITORY / "experiments")
     Image.open(image_root / "dark" / "0.png").save("photo.jpg")
     mask = Image.new("L", (20, 16), 255)  # photo.jpg's size
     mask.paste(0, (5, 5, 9, 8))
@@ -175,6 +178,13 @@ def test_readme_commands_run(
             main(arguments)
         assert not left.value.code
         return None
-    if "hardware=gpu" in command or "hardware=ddp" in command or "olivetti" in command or big or (needs_data and not REAL_DATA):
+    if (
+        "--config-dir" in arguments
+        or "hardware=gpu" in command
+        or "hardware=ddp" in command
+        or "olivetti" in command
+        or big
+        or (needs_data and not REAL_DATA)
+    ):
         return main([*arguments, "dry_run=true"])
     return main([*arguments, "debug=fast"])

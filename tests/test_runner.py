@@ -111,7 +111,7 @@ def test_default_folders_do_not_collide() -> None:
 
 
 def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from calotype.cli import rerun_main
+    from calotype.cli_report import rerun_main
 
     calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
     rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/b"])
@@ -119,10 +119,15 @@ def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.Captur
     assert status(tmp_path / "b") == "finished"
     figures = json.loads((tmp_path / "a" / "metrics.json").read_text())
     (tmp_path / "a" / "metrics.json").write_text(json.dumps({**figures, "test/accuracy": 0.123}))
+    told = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps({**told, "data_hash": "other"}))
     with pytest.raises(SystemExit) as left:
         rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/c"])
     assert left.value.code == 1
-    assert "differs  test/accuracy: 0.123 before" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "differs  test/accuracy: 0.123 before" in printed
+    assert f"differs  data_hash: other before, {told['data_hash']} now" in printed
+    assert "versions" not in printed
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

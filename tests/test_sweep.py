@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from calotype import sweep
-from calotype.cli import main, report_main
+from calotype.cli import main
+from calotype.cli_report import report_main
 from calotype.run_folder import _process_start
 from calotype.runner import compose_config
 from calotype.schema import config_hash
@@ -41,6 +42,40 @@ def test_the_same_overrides_have_the_same_folder() -> None:
     assert first == sweep.folder_of(["-m", "seed=0,1", "experiment=gan/ring", "retry=true", "hydra/launcher=joblib", "dry_run=true"])
     assert first != sweep.folder_of(["-m", "seed=0,2", "experiment=gan/ring"])
     assert first.startswith("${paths.output_dir}/sweeps/gan-ring-")
+
+
+def test_a_study_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tmp_path / "widths" / "study.yaml"
+    study.parent.mkdir()
+    lines = "".join(f"      {o.partition('=')[0]}: {o.partition('=')[2]}\n" for o in [*FAST, "seed=0,1"])
+    study.write_text(f"defaults: [config, _self_]\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n{lines}")
+    command = ["--config-dir", "widths", "--config-name", "study"]
+    main(command)
+    assert "sweep of 2 runs in outputs/sweeps/widths-" in capsys.readouterr().out
+    main([*command, "dry_run=true"])
+    assert "2 finished" in capsys.readouterr().out
+    study.write_text(study.read_text().replace("classification/digits", "classification/gone"))
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert "job 0 of 2" in told
+    assert "classification/gone" in told
+
+
+def test_a_damaged_run_is_told_before_the_first_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swept = ["-m", *FAST, "seed=0,1", f"hydra.sweep.dir={tmp_path}/s"]
+    damaged = tmp_path / "s" / config_hash(compose_config([*FAST, "seed=1"])) / "run.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"status": "fini')
+    with pytest.raises(SystemExit) as left:
+        main(swept)
+    assert left.value.code == 2
+    told = capsys.readouterr()
+    assert f"calotype: {damaged}: damaged" in told.err
+    assert len(told.err.splitlines()) == 1
+    assert [p.name for p in (tmp_path / "s").iterdir()] == [damaged.parent.name]
 
 
 def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
 def _other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     lines = [
         f"{key}: {before.get(key)} before, {now.get(key)} now"
-        for key in ("git_commit", "git_dirty", "split_hash")
+        for key in ("git_commit", "git_dirty", "split_hash", "data_hash")
         if before.get(key) != now.get(key)
     ]
     for part in ("versions", "hardware"):

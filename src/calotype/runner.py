@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
 from calotype.hardware import describe, own_processes, precision, strategy
+from calotype.own_gpu import devices
 from calotype.run_folder import RunRecord, finite, write_json, write_text
-from calotype.schema import conf_dir, config_hash, register, to_plain
+from calotype.schema import conf_dir, config_hash, to_plain
 from calotype.types import UserError
 
 
@@ -46,7 +47,6 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
         ConfigError: the config is wrong; nothing was written.
         UserError: found while running; the run folder says failed.
     """
-    register()
     resumed = [value for key, _, value in (o.partition("=") for o in overrides) if key == "resume" and value not in ("", "null")]
     if resumed:
         return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
@@ -66,7 +66,6 @@ def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: it is no run folder.
     """
-    register()
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
     return _compose(folder, "config", overrides)
@@ -146,7 +145,6 @@ def shown(path: Path) -> str:
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     """What the command line composes of them."""
-    register()
     return _compose(conf_dir(), "config", overrides)
 
 
@@ -189,6 +187,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     import torch
     from pytorch_lightning import seed_everything
 
+    from calotype.data.fingerprint import data_hash
+
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     _quiet()
@@ -206,7 +206,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     if record is not None:
         if manifest is not None:
             write_json(run_dir / "split.json", manifest)
-        record.update(split_hash=manifest and manifest["hash"], hardware=describe(trainer))
+        source = getattr(datamodule, "dataset", None)  # where there is none, the split's hash is that of the pixels
+        record.update(split_hash=manifest and manifest["hash"], data_hash=source and data_hash(source), hardware=describe(trainer))
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
         what = (cfg.model or cfg.task)._target_.rpartition(".")[2]
         print(f"{what}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True)
@@ -261,7 +262,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> A
     try:
         return Trainer(
             accelerator=hardware.accelerator,
-            devices=hardware.devices,
+            devices=devices(hardware.devices, hardware.accelerator),
             num_nodes=hardware.num_nodes,
             strategy=strategy(hardware.strategy, module),
             precision=precision(hardware.precision, hardware.accelerator),

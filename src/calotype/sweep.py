@@ -29,9 +29,18 @@ HASH_LENGTH = 8
 def folder_of(overrides: Sequence[str]) -> str:
     """`hydra.sweep.dir` of a command: the same for the same overrides, so that the command goes on where it was cut off."""
     kept = sorted(o for o in overrides if not o.startswith("-") and not o.lstrip("+~").startswith(HOW))
-    what = next((o.partition("=")[2] for key in ("experiment", "task") for o in kept if o.startswith(f"{key}=")), "sweep")
+    what = next((o.partition("=")[2] for key in ("experiment", "task") for o in kept if o.startswith(f"{key}=")), study_of(overrides))
     slug = "".join(c if c.isalnum() or c == "_" else "-" for c in what)[:60]
     return f"${{paths.output_dir}}/sweeps/{slug}-{hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:HASH_LENGTH]}"
+
+
+def study_of(arguments: Sequence[str]) -> str:
+    """The name of a study is that of its folder, `--config-dir`."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, _, value = argument.partition("=")
+        if option in ("-cd", "--config-dir"):
+            return Path(value or following).resolve().name
+    return "sweep"
 
 
 def code_hash() -> str:
@@ -50,37 +59,46 @@ class CheckEveryJob(Callback):
     """A Hydra callback. A sweeper that draws its jobs as it goes (a search) can not be looked ahead of, and is let pass."""
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
-        sweeper = config.hydra.sweeper
-        kind = str(sweeper._target_).rpartition(".")[2]
-        if kind not in ("BasicSweeper", "PairedSweeper"):
+        if str(config.hydra.sweeper._target_).rpartition(".")[2] not in ("BasicSweeper", "PairedSweeper"):
             return
-        swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
-        overrides = OverridesParser.create().parse_overrides(swept)
         try:
-            jobs = paired_jobs(overrides, sweeper.get("paired") or [])
+            look_ahead(config, config_name)
         except UserError as error:
+            # Hydra turns an exception of a callback into a warning, and would start the sweep.
             print(f"calotype: {error}", file=sys.stderr, flush=True)
             raise SystemExit(2) from None
-        folder = Path(config.hydra.sweep.dir)
-        states: dict[str, str] = {}
-        for number, job in enumerate(jobs):
-            try:
-                cfg = compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True)
-                check(cfg)
-            except (ConfigError, HydraException) as error:
-                reason = str(error).splitlines()[0]
-                # Hydra turns an exception of a callback into a warning, and would start the sweep.
-                print(f"calotype: job {number} of {len(jobs)} ({' '.join(job)}): {reason}", file=sys.stderr, flush=True)
-                raise SystemExit(2) from None
-            states[cfg.hydra.sweep.subdir] = state(folder / cfg.hydra.sweep.subdir)
-        print(plan(folder, list(states.values()), bool(config.retry), str(config.name), Path(config.paths.output_dir)), flush=True)
         if config.dry_run:
             raise SystemExit(0)
-        note = folder / FILE
-        told = read_json(note) if note.is_file() else {"code": code_hash(), **git_state()}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
-        begun.append(folder)
+
+
+def look_ahead(config: DictConfig, config_name: str | None) -> None:
+    """Compose and check every job, tell the plan, and note the sweep's beginning in its folder unless it is a dry run.
+
+    Raises:
+        UserError: a job can not work, or what there is of it is damaged.
+    """
+    sweeper = config.hydra.sweeper
+    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    jobs = paired_jobs(OverridesParser.create().parse_overrides(swept), sweeper.get("paired") or [])
+    folder = Path(config.hydra.sweep.dir)
+    states: dict[str, str] = {}
+    kinds: set[str] = set()  # folders of single runs of the same kind
+    for number, job in enumerate(jobs):
+        try:
+            cfg = compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True)
+            check(cfg)
+        except (ConfigError, HydraException) as error:
+            raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {str(error).splitlines()[0]}") from None
+        states[cfg.hydra.sweep.subdir] = state(folder / cfg.hydra.sweep.subdir)
+        kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
+    print(plan(folder, list(states.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
+    if config.dry_run:
+        return
+    note = folder / FILE
+    told = read_json(note) if note.is_file() else {"code": code_hash(), **git_state()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
+    begun.append(folder)
 
 
 def state(folder: Path) -> str:
@@ -92,8 +110,8 @@ def state(folder: Path) -> str:
     return "interrupted" if status == "running" and not is_running(record) else status
 
 
-def plan(folder: Path, states: Sequence[str], retry: bool, name: str, output_dir: Path) -> str:
-    """What is to be done, and how long it takes by earlier runs."""
+def plan(folder: Path, states: Sequence[str], retry: bool, kinds: Sequence[Path]) -> str:
+    """What is to be done, and how long it takes by earlier runs: the sweep's own, and those in the folders `kinds`."""
     count = {kind: states.count(kind) for kind in ("finished", "interrupted", "failed", "running", "new")}
     words = {
         "finished": "finished",
@@ -104,7 +122,7 @@ def plan(folder: Path, states: Sequence[str], retry: bool, name: str, output_dir
     }
     line = f"sweep of {len(states)} runs in {folder}: " + ", ".join(f"{count[kind]} {word}" for kind, word in words.items() if count[kind])
     ahead = count["new"] + count["interrupted"] + (count["failed"] if retry else 0)
-    earlier = [path for root in (folder, *output_dir.glob(f"*/{name}")) for path in root.glob("*/run.json")]
+    earlier = [path for root in (folder, *kinds) for path in root.glob("*/run.json")]
     seconds = [value for path in earlier if (value := _seconds(path)) is not None]
     if ahead and seconds:
         minutes = ahead * sum(seconds) / len(seconds) / 60

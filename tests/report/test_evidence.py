@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from calotype.cli import report_main
+from calotype.cli_report import report_main
 from calotype.runner import compose_config
 from calotype.schema import config_hash
 

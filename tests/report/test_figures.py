@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calotype.cli import report_main
+from calotype.cli_report import report_main
 from calotype.report.figures import curves, factor, parallel
 from calotype.report.runs import find_runs
 from calotype.report.table import Table, make_table

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calotype.cli import report_main
+from calotype.cli_report import report_main
 from helpers import write_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from calotype.cli import report_main
+from calotype.cli_report import report_main
 from calotype.report.runs import by_task, find_runs, rows
 from calotype.report.table import make_table, text
 from calotype.types import UserError

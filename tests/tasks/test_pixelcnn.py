@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import calotype
-from calotype.cli import apply_main
+from calotype.cli_apply import apply_main
 from calotype.generate import complete, sample, score
 from calotype.types import UserError
 
@@ -80,6 +80,19 @@ def test_a_condition_is_told(run) -> None:  # type: ignore[no-untyped-def]
     first, second = (module.draw(4, seed=1, labels=torch.full((4,), label)) for label in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(module.draw(4, seed=1), module.draw(4, seed=1, labels=torch.tensor([0, 1, 2, 3])))
+
+
+def test_what_drawn_images_are_worth_to_a_classifier(run) -> None:  # type: ignore[no-untyped-def]
+    options = [
+        "task.conditional=true",
+        "task.classifier_steps=60",
+        "model=pixelcnn/gated_pixelcnn",
+        "model.width=16",
+        "model.dilations=[1,2]",
+    ]
+    metrics = run(*options, "task.samples=300", "trainer.max_epochs=6", "optimizer.lr=0.02", "data.batch_size=32").metrics
+    assert 0.3 < metrics["test/gan_train_accuracy"] <= metrics["test/few_real_accuracy"] + 0.05
+    assert "test/gan_train_accuracy" not in run("trainer.max_epochs=1").metrics
 
 
 def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
@@ -164,6 +177,7 @@ def test_bad_requests(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-d
         (["data.levels=300"], r"data\.levels=300"),
         (["data.levels=100"], r"data\.levels=100: of a pixel, a power of two"),
         (["loss=pixelcnn/logistic_mixture"], r"takes mixture, and the model gives logits"),
+        (["task.classifier_steps=10"], r"set task\.conditional=true"),
         (["task.average=1"], r"task\.average=1"),
         (["dataset=gaussians_2d"], "points"),
         (["data.classes=['3']", "task.conditional=true"], "1 classes"),

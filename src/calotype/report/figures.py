@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def write_figures(folder: Path, table: Table) -> list[Path]:
     """All that its rows give something for, below `folder`; the files' names start with the task's."""
     made: dict[str, Figure] = {}
     for name in _curve_names(table):
-        made[f"curve_{name}"] = curves(table.rows[:MOST_ROWS], name)
+        made[f"curve_{name}"] = curves(table.rows, name)
     for metric in table.metrics:
         for key in _swept(table):
             made[f"{key}_{metric}"] = factor(table, key, metric)
@@ -45,9 +46,11 @@ def write_figures(folder: Path, table: Table) -> list[Path]:
 
 
 def curves(rows: Sequence[Row], name: str) -> Figure:
-    """A line for each row, the mean over its seeds at steps that all of them have, and a band of one standard deviation each way."""
+    """A line for each of the first rows, the mean over its seeds at steps that all have, and a band of one standard deviation each way."""
     figure, axes = _axes("training step", name)
-    for row, colour in zip(rows, COLOURS * len(rows), strict=False):
+    if len(rows) > MOST_ROWS:
+        axes.set_title(f"the first {MOST_ROWS} of {len(rows)} rows", fontsize=8)
+    for row, colour in zip(rows[:MOST_ROWS], COLOURS, strict=False):
         steps, mean, sd = _band([_read(run, name) for run in row.runs])
         if len(steps):
             axes.plot(steps, mean, color=colour, label=row.label)
@@ -128,24 +131,32 @@ def _curve_names(table: Table) -> list[str]:
     run = next((row.runs[0] for row in table.rows if row.runs), None)
     if run is None:
         return []
-    wanted = {"train/loss", "val/loss", "train/d_loss", "train/g_loss", *(f"val/{name.partition('/')[2]}" for name in table.metrics)}
-    return [name for name in sorted(_names(run)) if name in wanted]
-
-
-def _names(run: Run) -> set[str]:
-    return {row["name"] for row in _lines(run)}
+    wanted = {
+        "train/loss",
+        "val/loss",
+        "train/d_loss",
+        "train/g_loss",
+        "train/bits_per_dim",
+        *(f"val/{name.partition('/')[2]}" for name in table.metrics),
+    }
+    return [name for name in sorted(_points(run.folder)) if name in wanted]
 
 
 def _read(run: Run, name: str) -> Points:
-    return {int(row["step"]): float(row["value"]) for row in _lines(run) if row["name"] == name and row["value"]}
+    return _points(run.folder).get(name, {})
 
 
-def _lines(run: Run) -> Iterable[dict[str, str]]:
-    file = run.folder / "metrics.csv"
-    if not file.is_file():
-        return []
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+@cache
+def _points(folder: Path) -> dict[str, Points]:
+    """All curves of a run: value by step."""
+    found: dict[str, Points] = {}
+    file = folder / "metrics.csv"
+    if file.is_file():
+        with file.open(newline="") as lines:
+            for line in csv.DictReader(lines):
+                if line["value"]:
+                    found.setdefault(line["name"], {})[int(line["step"])] = float(line["value"])
+    return found
 
 
 def _band(seeds: Sequence[Points]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

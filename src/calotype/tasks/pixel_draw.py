@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+AT_ONCE = 256  # images: what the layers remember of each is some megabytes
 
-@torch.no_grad()
+
 def draw_pixels(
     model: Any,
     loss: Any,
@@ -33,14 +35,38 @@ def draw_pixels(
         seed: of the draw; both methods draw the same from it.
         temperature: 1 the model's own distribution, below 1 likelier pixels, 0 the likeliest (of a mixture, the mean of its heaviest part).
         method: fast; or full, a whole forward pass for every pixel.
-        tell: called with (rows done, rows) after every row.
+        tell: called with (rows done, rows) after every row, of all images one part after the other.
     """
     n, channels, height, width = given.shape
-    device = given.device
+    # Drawn for all at once, so that an image does not depend on how many are drawn beside it.
+    uniform = torch.rand(n, loss.draws(channels), height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = []
+    for start in range(0, n, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        told = None if tell is None else partial(_rows_of_all, tell, start // AT_ONCE * height, -(-n // AT_ONCE) * height)
+        some = None if labels is None else labels[part]
+        drawn.append(_draw(model, loss, given[part], some, uniform[part].to(given.device), temperature, method, told))
+    return torch.cat(drawn)
+
+
+def _rows_of_all(tell: Callable[[int, int], None], before: int, rows: int, done: int, _: int) -> None:
+    tell(before + done, rows)
+
+
+@torch.no_grad()
+def _draw(
+    model: Any,
+    loss: Any,
+    given: Tensor,
+    labels: Tensor | None,
+    uniform: Tensor,
+    temperature: float,
+    method: Literal["fast", "full"],
+    tell: Callable[[int, int], None] | None,
+) -> Tensor:
+    height, width = given.shape[2:]
     known = ~given.isnan()
     images = torch.where(known, given, 0).float()
-    uniform = torch.rand(n, loss.draws(channels), height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    uniform = uniform.to(device)
     state = model.start(images, labels) if method == "fast" else None
     for row in range(height):
         for column in range(width):

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.data.levels import check_levels
 from calotype.metrics.likelihood import independent_pixels, png_bits
 from calotype.tasks.averaging import follow
+from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.pixel_draw import draw_pixels
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
@@ -33,9 +34,12 @@ class PixelLikelihood(LightningModule):
         levels: of a pixel, the data's.
         conditional: tell the model the class.
         average: weight of the past in the running average of the model, which is tested and used; 0 for none.
+        samples: images that a conditional model draws for the classifiers of the test.
+        classifier_steps: of a conditional model, steps of these classifiers, see `tasks.gan_train`; 0 for none.
 
     Logged: train/bits_per_dim, and of val and test: nll_nats (of an image), bits_per_dim (nll_nats / (values of an image ln 2)); in the
-    test also independent_bits_per_dim (each pixel by its own histogram over the training images) and png_bits_per_dim.
+    test also independent_bits_per_dim (each pixel by its own histogram over the training images) and png_bits_per_dim; with
+    classifier_steps gan_train_accuracy, few_real_accuracy and augmented_accuracy, the real images being those of the training.
     """
 
     needs = Needs(batch=UnlabelledBatch, model="Predicted", loss=("predicted", "images"))
@@ -51,11 +55,17 @@ class PixelLikelihood(LightningModule):
         levels: int = 2,
         conditional: bool = False,
         average: float = 0.999,
+        samples: int = 10000,
+        classifier_steps: int = 0,
     ) -> None:
         super().__init__()
         check_levels(levels)
         if not 0 <= average < 1:
             raise UserError(f"task.average={average}: 0 to below 1")
+        if samples < 1 or classifier_steps < 0:
+            raise UserError(f"task.samples={samples}: at least 1; task.classifier_steps={classifier_steps}: 0 and more")
+        if classifier_steps and not conditional:
+            raise UserError("task.classifier_steps: classifiers learn from images of known classes; set task.conditional=true, or 0 steps")
         if len(spec.image_shape) != 3:
             raise UserError("task=pixelcnn: draws images, and the data are points")
         if conditional and len(spec.class_names) < 2:
@@ -76,6 +86,8 @@ class PixelLikelihood(LightningModule):
         self.average: Any = copy.deepcopy(self.model).requires_grad_(False) if average else None
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))
+        self.samples = samples
+        self.classifier_steps = classifier_steps
         self._nats: list[Tensor] = []
 
     @property
@@ -158,6 +170,15 @@ class PixelLikelihood(LightningModule):
         train, test = (data.quantised(side) for side in ("train", "test"))
         self.log("test/independent_bits_per_dim", independent_pixels(train, test, self.levels))
         self.log("test/png_bits_per_dim", png_bits(test[:1000], self.levels))
+        if self.classifier_steps:
+            classes = len(self.spec.class_names)
+            drawn = self.draw(self.samples, seed=3), torch.arange(self.samples) % classes
+            real = data.images("train")
+            found = classifier_accuracies(
+                real, drawn, data.images("test"), num_classes=classes, steps=self.classifier_steps, seed=0, augment=data.augment
+            )
+            for name, value in found.items():
+                self.log(f"test/{name}", value)
 
     def configure_optimizers(self) -> Any:
         try:

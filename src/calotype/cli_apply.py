@@ -1,0 +1,123 @@
+"""`calotype-apply`: use a finished run on new inputs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from calotype.cli_errors import one_line_errors
+
+
+def apply_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
+    parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
+    parser.add_argument("run", help="run folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    classify = commands.add_parser("classify", help="print the label and probability of each image")
+    classify.add_argument("images", nargs="+", metavar="IMAGE")
+    classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
+    verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
+    verify.add_argument("images", nargs=2, metavar="IMAGE")
+    stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
+    stylize.add_argument("images", nargs="+", metavar="IMAGE")
+    stylize.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the repainted images")
+    sample = commands.add_parser("sample", help="draw new images")
+    interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
+    complete = commands.add_parser("complete", help="draw what a mask hides of an image")
+    complete.add_argument("image", type=Path, metavar="IMAGE")
+    complete.add_argument("--mask", type=Path, required=True, metavar="MASK", help="an image of its size, black where it is hidden")
+    score = commands.add_parser("score", help="print the bits per dimension of each image: high for the odd one out")
+    score.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    score.add_argument("--label", help="the class, of a conditional run")
+    for command in (complete, score):
+        command.add_argument("--resize", action="store_true", help="images of another size or depth, to the run's")
+    for command in (sample, complete):
+        command.add_argument(
+            "--temperature", type=float, help="of task=pixelcnn, below 1 for likelier pixels, 0 for the likeliest (default 1)"
+        )
+    for command, count in ((sample, 64), (interpolate, 8), (complete, 8)):
+        command.add_argument("--n", type=int, default=count, help=f"how many (default {count})")
+        command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
+        command.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
+    translate = commands.add_parser("translate", help="make of each image what the run learned to make")
+    translate.add_argument("images", nargs="+", metavar="IMAGE")
+    translate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
+    enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
+    identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
+    identify.add_argument("images", nargs="+", metavar="IMAGE")
+    gallery = commands.add_parser("gallery", help="list, add or remove people")
+    actions = gallery.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="print the people and how many templates each has")
+    add = actions.add_parser("add", help="add images of one person")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("images", nargs="+", metavar="IMAGE")
+    remove = actions.add_parser("remove", help="take a person out")
+    remove.add_argument("name", metavar="NAME")
+    for command in (enroll, identify, listing, add, remove):
+        command.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the gallery")
+    for command in (enroll, add):
+        command.add_argument(
+            "--fpir", type=float, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)"
+        )
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        for line in _applied(options):
+            print(line, flush=True)
+
+
+def _applied(options: argparse.Namespace) -> Iterator[str]:
+    """What `calotype-apply` prints."""
+    from calotype import apply
+
+    if options.command == "classify":
+        for path, labels in apply.classify(options.run, options.images, top=options.top):
+            yield "\t".join([path, *(f"{label} {probability:.4f}" for label, probability in labels)])
+    elif options.command == "verify":
+        found = apply.verify(options.run, *options.images)
+        yield (
+            f"{'same' if found.same else 'different'}\tdistance {found.distance:.4f}\tthreshold {found.threshold:.4f}\t"
+            f"probability {found.probability:.4f}" + (f"\t({found.note})" if found.note else "")
+        )
+    elif options.command == "stylize":
+        yield from apply.stylize(options.run, options.images, options.out)
+    elif options.command in ("sample", "interpolate"):
+        from calotype import generate
+
+        more = {"temperature": options.temperature} if options.command == "sample" else {}
+        draw = getattr(generate, options.command)
+        yield from draw(options.run, options.n, options.out, label=options.label, seed=options.seed, **more)
+    elif options.command == "complete":
+        from calotype import generate
+
+        where = (options.run, options.image, options.mask, options.n, options.out)
+        drawing = {"label": options.label, "seed": options.seed, "temperature": options.temperature, "resize": options.resize}
+        yield from generate.complete(*where, **drawing)
+    elif options.command == "score":
+        from calotype import generate
+
+        for path, bits in generate.score(options.run, options.images, label=options.label, resize=options.resize):
+            yield f"{path}\t{bits:.4f} bits per dimension"
+    elif options.command == "translate":
+        from calotype import generate
+
+        yield from generate.translate(options.run, options.images, options.out)
+    elif options.command == "enroll":
+        yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
+    elif options.command == "identify":
+        for match in apply.identify(options.run, options.images, options.gallery):
+            yield f"{match.image}\t{match.name or 'not recognized'}\tdistance {match.distance:.4f}\tthreshold {match.threshold:.4f}"
+    elif options.action == "list":
+        from calotype.gallery import Gallery
+
+        kept = Gallery.load(options.gallery)
+        for name in dict.fromkeys(kept.names):
+            yield f"{name}\t{kept.names.count(name)}"
+        yield f"{len(set(kept.names))} people, {len(kept.names)} templates, threshold {kept.threshold:.4f} for FPIR {kept.fpir:g}"
+    elif options.action == "add":
+        people = [(options.name, [Path(image) for image in options.images])]
+        yield from apply.enroll(options.run, people, options.gallery, fpir=options.fpir)
+    else:
+        yield from apply.remove(options.run, options.name, options.gallery)

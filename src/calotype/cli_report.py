@@ -1,0 +1,101 @@
+"""`calotype-report` and `calotype-rerun`: tables over runs, and whether a run comes out the same again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from calotype.cli_errors import RUN_ERROR, one_line_errors, say
+
+
+def report_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-report PATH...`, `calotype-report battle RUN_A RUN_B`, `calotype-report check DIR`"""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["battle"]:
+        return _battle(given[1:])
+    if given[:1] == ["check"]:
+        return _check_evidence(given[1:])
+    parser = argparse.ArgumentParser(
+        prog="calotype-report",
+        description="Tables over all runs below some folders: a row for each setting, mean and spread over its seeds.",
+        epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other; "
+        "calotype-report check DIR tells which committed figures no longer match their config.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, or folders that hold some")
+    parser.add_argument("--metrics", default="", metavar="A,B", help="the columns (default: those that matter most to the task)")
+    parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="the row that the others are tested against")
+    parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting")
+    options = parser.parse_args(given)
+    with one_line_errors():
+        from calotype.report.runs import by_task, find_runs
+        from calotype.report.table import make_table, text
+
+        runs, damaged = find_runs(options.paths)
+        metrics = [name for name in options.metrics.split(",") if name]
+        baseline = None if options.baseline is None else dict(one.partition("=")[::2] for one in options.baseline)
+        tables = [make_table(task, of_it, metrics, baseline) for task, of_it in by_task(runs).items()]
+        if len(tables) > 1:
+            print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
+        print("\n\n".join(text(table, options.form) for table in tables), flush=True)
+        if options.page is not None:
+            from calotype.report.page import write_page
+
+            write_page(options.page, runs, tables)
+            print(f"page  {options.page}", file=sys.stderr)
+        if options.figures is not None:
+            from calotype.report.figures import write_figures
+
+            for path in [path for table in tables for path in write_figures(options.figures, table)]:
+                print(f"figure  {path}", file=sys.stderr)
+        for line in damaged:
+            say(f"left out: {line}", RUN_ERROR)
+        if damaged:
+            raise SystemExit(RUN_ERROR)
+
+
+def _check_evidence(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="calotype-report check", description="Which committed figures no longer match their config.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of evidence, as experiments/")
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        from calotype.report.evidence import stale
+
+        count, lines = stale(options.folder)
+        for line in lines:
+            print(line)
+        print(f"{count - len(lines)} of {count} files of evidence match the config that their command composes", flush=True)
+        if lines:
+            raise SystemExit(RUN_ERROR)
+
+
+def _battle(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="calotype-report battle", description="Two GANs against each other, by each one's discriminator.")
+    parser.add_argument("runs", nargs=2, metavar="RUN")
+    parser.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        from calotype.battle import battle
+
+        for line in battle(*options.runs, n=options.n, seed=options.seed):
+            print(line, flush=True)
+
+
+def rerun_main(arguments: Sequence[str] | None = None) -> None:
+    """`calotype-rerun RUN`"""
+    parser = argparse.ArgumentParser(
+        prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same."
+    )
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: beside the old one)")
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        from calotype.rerun import rerun
+
+        same = rerun(Path(options.run), None if options.out is None else Path(options.out))
+    if not same:
+        raise SystemExit(RUN_ERROR)
