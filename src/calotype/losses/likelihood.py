@@ -30,11 +30,9 @@ class CrossEntropy(nn.Module):
         return channels
 
     def draw(self, predicted: Tensor, given: Tensor, uniform: Tensor, colour: int, temperature: float) -> Tensor:
-        """One colour of a pixel (N, C) in [0, 1], by inversion: logits (N, L, C), and even numbers in [0, 1) (N, draws)."""
+        """A pixel's colour by inversion, (N, C) in [0, 1], of which its column counts: logits (N, L, C), even numbers in [0, 1) (N, C)."""
         level = _choose(predicted[:, :, colour], uniform[:, colour], temperature)
-        drawn = given.clone()
-        drawn[:, colour] = level.to(drawn.dtype) / (self.levels - 1)
-        return drawn
+        return (level.to(given.dtype) / (self.levels - 1))[:, None].expand_as(given)
 
 
 class LogisticMixture(nn.Module):
@@ -120,7 +118,7 @@ def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     if temperature == 0:
         return logits.argmax(1)
     share = (logits.double() / temperature).softmax(1).cumsum(1)
-    return (share < uniform[:, None]).sum(1).clamp(max=logits.shape[1] - 1)
+    return (share[:, :-1] < uniform[:, None]).sum(1)
 
 
 def _follow(means: Tensor, slopes: Tensor, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.models.masked import MaskedConv2d, RowsAbove
+from calotype.models.masked import MaskedConv2d, Memory, RowsAbove
 from calotype.types import ImageShape, Predicted, UserError
 
 
@@ -85,8 +85,7 @@ class GatedPixelCNN(nn.Module):
         return {
             "row": -1,
             "rows": [self.first_rows.cache(n, height, width), *(layer.rows.cache(n, height, width) for layer in layers)],
-            "left": [self.first_left.cache(n, height, width), *(layer.left.cache(n, height, width) for layer in layers)],
-            "ready": {layer: layer.ready() for layer in self.modules() if isinstance(layer, MaskedConv2d)},
+            "memories": {layer: layer.memory(n, height, width) for layer in self.modules() if isinstance(layer, MaskedConv2d)},
             "conditions": [layer.conditions(labels) for layer in layers],
             "given": [],  # what each layer's stack for rows gives to the one for the row itself
         }
@@ -95,18 +94,18 @@ class GatedPixelCNN(nn.Module):
         """The logits (N, levels, C), or parameters (N, M), of one pixel; positions come in raster order."""
         if state["row"] != row:
             self._next_row(state, images, row)
-        ready = state["ready"]
-        self.first_left.put(state["left"][0], row, column, images[:, :, row, column] * 2 - 1)
-        x = self.first_left.at(state["left"][0], row, column, ready[self.first_left])
+        memories = state["memories"]
+        self.note(state, images, row, column)
+        x = memories[self.first_left].at(row, column)
         layer: Any
-        for layer, cache, given, condition in zip(self.layers, state["left"][1:], state["given"], state["conditions"], strict=True):
-            x = layer.pixel(x, cache, row, column, given[:, :, 0, column], condition, ready)
-        x = torch.addmm(ready[self.last][1], F.elu(x), ready[self.last][0])
+        for layer, told, condition in zip(self.layers, state["given"], state["conditions"], strict=True):
+            x = layer.pixel(x, memories, row, column, told[:, :, 0, column], condition)
+        x = memories[self.last].here(F.elu(x))
         return self._shaped(x[:, :, None, None])[..., 0, 0]
 
     def note(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> None:
-        """That all colours of a position are drawn now, for those that come after it."""
-        self.first_left.put(state["left"][0], row, column, images[:, :, row, column] * 2 - 1)
+        """What the colours of a position are, for it and for those that come after it."""
+        state["memories"][self.first_left].put(row, column, images[:, :, row, column] * 2 - 1)
 
     def _next_row(self, state: dict[str, Any], images: Tensor, row: int) -> None:
         """The stack for the rows above, for a whole row at once."""
@@ -168,13 +167,14 @@ class GatedLayer(nn.Module):
         return x + _gate(seen), told
 
     def pixel(
-        self, x: Tensor, cache: Tensor, row: int, column: int, told: Tensor, condition: tuple[Tensor, Tensor] | None, ready: dict[Any, Any]
+        self, x: Tensor, memories: dict[nn.Module, Memory], row: int, column: int, told: Tensor, condition: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        self.left.put(cache, row, column, x)
-        y = self.left.at(cache, row, column, ready[self.left]) + told
+        left = memories[self.left]
+        left.put(row, column, x)
+        y = left.at(row, column).add_(told)
         if condition is not None:
             y = y + condition[1]
-        return x + torch.addmm(ready[self.mix][1], _gate(y), ready[self.mix][0])
+        return memories[self.mix].here(_gate(y)).add_(x)
 
 
 def _gate(x: Tensor) -> Tensor:

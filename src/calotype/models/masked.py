@@ -24,7 +24,7 @@ class MaskedConv2d(nn.Conv2d):
         repeat: the outputs are so many runs through all colours (2 for a gate beside its features).
         own_row: leave the rows above to another layer.
 
-    Shapes: (N, in, H, W) -> (N, out, H, W); `at`: see there.
+    Shapes: (N, in, H, W) -> (N, out, H, W).
     """
 
     mask: Tensor
@@ -58,25 +58,56 @@ class MaskedConv2d(nn.Conv2d):
             x = F.pad(x, (self.left, self.right, self.top, 0))
         return F.conv2d(x, self.weight * self.mask, self.bias, dilation=self.dilation)
 
-    def ready(self) -> tuple[Tensor, Tensor]:
-        """What `at` multiplies with, made once for many positions."""
-        weight = (self.weight * self.mask).detach()
-        assert self.bias is not None
-        return weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0]).contiguous(), self.bias.detach()
+    def memory(self, n: int, height: int, width: int) -> Memory:
+        """For drawing n images of this size, position by position."""
+        return Memory(self, n, height, width)
 
-    def cache(self, n: int, height: int, width: int) -> Tensor:
-        """Zeros for the inputs of n images, with the margins that the kernel reaches over: (n, top + H, left + W + right, in)."""
-        return self.weight.new_zeros(n, self.top + height, self.left + width + self.right, self.in_channels)
 
-    def at(self, cache: Tensor, row: int, column: int, ready: tuple[Tensor, Tensor]) -> Tensor:
-        """The output (n, out) at one position, from a cache that holds the inputs of all that stands before it."""
-        step = self.dilation[0]
-        window = cache[:, row : row + self.top + 1 : step, column : column + self.left + self.right + 1 : step]
-        return torch.addmm(ready[1], window.reshape(len(cache), -1), ready[0])
+class Memory:
+    """A masked layer at one position at a time, in raster order, from what it was given before.
 
-    def put(self, cache: Tensor, row: int, column: int, x: Tensor) -> None:
-        """Note the input (n, in) of a position."""
-        cache[:, self.top + row, self.left + column] = x
+    Shapes: `put` (n, in) of a position; `at` gives (n, out) of it, from all that was put; `here` (n, in) -> (n, out) for a 1x1 kernel.
+    """
+
+    def __init__(self, layer: MaskedConv2d, n: int, height: int, width: int) -> None:
+        weight = (layer.weight * layer.mask).detach().permute(2, 3, 1, 0)  # (rows, columns, in, out)
+        assert layer.bias is not None
+        self.bias = layer.bias.detach()
+        self.step, self.left, self.top, self.right = layer.dilation[0], layer.left, layer.top, layer.right
+        middle = weight.shape[1] if self.right == 0 else weight.shape[1] // 2 + 1  # columns to the left and the position's own
+        self.own = weight[-1, :middle].reshape(-1, weight.shape[3]).contiguous()
+        self.over = weight[:-1].reshape(-1, weight.shape[3]).contiguous()
+        self.shape = (
+            n,
+            self.top + height,
+            self.left + width + self.right,
+            layer.in_channels,
+        )  # with the margins that the kernel reaches over
+        self.inputs: Tensor | None = None
+        self.row = -1
+
+    def put(self, row: int, column: int, x: Tensor) -> None:
+        if self.inputs is None:
+            self.inputs = self.bias.new_zeros(self.shape)
+        self.inputs[:, self.top + row, self.left + column] = x
+
+    def at(self, row: int, column: int) -> Tensor:
+        assert self.inputs is not None
+        if self.top and row != self.row:
+            self.above, self.row = self._above(self.inputs, row), row
+        taps = self.inputs[:, self.top + row, column : column + self.left + 1 : self.step].flatten(1)
+        return torch.addmm(self.above[:, column] if self.top else self.bias, taps, self.own)
+
+    def here(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.own)
+
+    def _above(self, inputs: Tensor, row: int) -> Tensor:
+        """What the rows above, which are complete, give to every position of a row, and the bias: (n, W, out)."""
+        rows = inputs[:, row : row + self.top : self.step].unfold(2, self.left + self.right + 1, 1)[
+            ..., :: self.step
+        ]  # (n, rows, W, in, columns)
+        n, _, width = rows.shape[:3]
+        return torch.addmm(self.bias, rows.permute(0, 2, 1, 4, 3).reshape(n * width, -1), self.over).view(n, width, -1)
 
 
 class RowsAbove(nn.Conv2d):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.models.masked import MaskedConv2d
+from calotype.models.masked import MaskedConv2d, Memory
 from calotype.types import ImageShape, Predicted, UserError
 
 
@@ -83,35 +83,31 @@ class PixelCNN(nn.Module):
         return x if self.place_bias is None else x + self.place_bias.view(x.shape[1:])
 
     def start(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
-        """What `pixel` needs to go on from: caches of every layer that looks around."""
+        """What `pixel` needs to go on from."""
         n, _, height, width = images.shape
-        look: Any = [self.first, *(block.look for block in self.blocks)]
         return {
-            "caches": [layer.cache(n, height, width) for layer in look],
-            "ready": {layer: layer.ready() for layer in self.modules() if isinstance(layer, MaskedConv2d)},
+            "memories": {layer: layer.memory(n, height, width) for layer in self.modules() if isinstance(layer, MaskedConv2d)},
             "condition": None if self.condition is None or labels is None else self.condition(labels).detach(),
         }
 
     def pixel(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> Tensor:
         """The logits (N, levels, C) of one pixel, of whose colours those that are known are noted first. Positions come in raster order."""
-        caches, ready = state["caches"], state["ready"]
-        self.first.put(caches[0], row, column, images[:, :, row, column] * 2 - 1)
-        x = self.first.at(caches[0], row, column, ready[self.first])
+        memories = state["memories"]
+        self.note(state, images, row, column)
+        x = memories[self.first].at(row, column)
         if state["condition"] is not None:
             x = x + state["condition"]
         block: Any
-        for block, cache in zip(self.blocks, caches[1:], strict=True):
-            x = block.pixel(x, cache, row, column, ready)
-        layer: Any
+        for block in self.blocks:
+            x = block.pixel(x, memories, row, column)
         for layer in self.last:
-            weight, bias = ready[layer]
-            x = torch.addmm(bias, F.relu(x), weight)
+            x = memories[layer].here(F.relu_(x))
         x = x.view(len(x), self.colours, self.levels).transpose(1, 2)
         return x if self.place_bias is None else x + self.place_bias[:, :, row * images.shape[3] + column].detach()
 
     def note(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> None:
-        """That all colours of a position are drawn now, for those that come after it."""
-        self.first.put(state["caches"][0], row, column, images[:, :, row, column] * 2 - 1)
+        """What the colours of a position are, for it and for those that come after it."""
+        state["memories"][self.first].put(row, column, images[:, :, row, column] * 2 - 1)
 
 
 class Block(nn.Module):
@@ -129,8 +125,7 @@ class Block(nn.Module):
         y = F.relu(self.look(y), inplace=True)
         return self.widen(y).add_(x)
 
-    def pixel(self, x: Tensor, cache: Tensor, row: int, column: int, ready: dict[Any, tuple[Tensor, Tensor]]) -> Tensor:
-        y = torch.addmm(ready[self.narrow][1], F.relu(x), ready[self.narrow][0])
-        self.look.put(cache, row, column, F.relu(y))
-        y = self.look.at(cache, row, column, ready[self.look])
-        return x + torch.addmm(ready[self.widen][1], F.relu(y), ready[self.widen][0])
+    def pixel(self, x: Tensor, memories: dict[nn.Module, Memory], row: int, column: int) -> Tensor:
+        look = memories[self.look]
+        look.put(row, column, F.relu_(memories[self.narrow].here(F.relu(x))))
+        return memories[self.widen].here(F.relu_(look.at(row, column))).add_(x)

@@ -53,7 +53,7 @@ def _rows_of_all(tell: Callable[[int, int], None], before: int, rows: int, done:
     tell(before + done, rows)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _draw(
     model: Any,
     loss: Any,
@@ -66,6 +66,7 @@ def _draw(
 ) -> Tensor:
     height, width = given.shape[2:]
     known = ~given.isnan()
+    some_known = known.any(0).any(0).tolist()  # of a place, in any image
     images = torch.where(known, given, 0).float()
     state = model.start(images, labels) if method == "fast" else None
     for row in range(height):
@@ -74,8 +75,10 @@ def _draw(
                 predicted = model(images, labels)[..., row, column] if state is None else model.pixel(state, images, row, column)
                 drawn = loss.draw(predicted, given[:, :, row, column], uniform[:, :, row, column], step, temperature)
                 colours = slice(step, step + 1) if model.steps_per_pixel > 1 else slice(None)
-                here = known[:, colours, row, column]
-                images[:, colours, row, column] = torch.where(here, images[:, colours, row, column], drawn[:, colours].float())
+                drawn = drawn[:, colours]
+                if some_known[row][column]:
+                    drawn = torch.where(known[:, colours, row, column], images[:, colours, row, column], drawn)
+                images[:, colours, row, column] = drawn
             if state is not None:
                 model.note(state, images, row, column)
         if tell is not None:
