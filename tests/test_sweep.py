@@ -170,12 +170,21 @@ def test_options_of_a_sweep_are_no_settings() -> None:
     assert plain == other
 
 
-@pytest.mark.parametrize("launcher", [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        ["hydra/launcher=submitit_local"],
+        ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"],
+    ],
+    ids=lambda options: options[0].partition("=")[2],
+)
 def test_launchers_of_hydras(
     launcher: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The figures are those of runs in this process; a second time there is nothing left to do."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `launchers` is not installed")
+    kind = launcher[0].partition("=")[2].partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{kind}_launcher", reason="the extra `launchers`, or `ray`, is not installed")
     monkeypatch.chdir(tmp_path)
     swept = [*FAST, "seed=0,1"]
     command = [sys.executable, "-m", "calotype.cli", "-m", *swept, "hydra.sweep.dir=side_by_side"]
