@@ -40,7 +40,10 @@ SHOWN = {
         "test/frechet_distance", "test/frechet_floor", "test/kid", "test/psnr", "test/input_psnr", "test/ssim", "test/input_ssim",
         "test/few_real_accuracy", "test/augmented_accuracy", "test/gan_train_accuracy",
     ),
-    "pixelcnn": ("test/nll_nats", "test/bits_per_dim", "test/independent_bits_per_dim", "test/png_bits_per_dim", "val/nll_nats"),
+    "pixelcnn": (
+        "test/nll_nats", "test/bits_per_dim", "test/independent_bits_per_dim", "test/png_bits_per_dim", "test/gan_train_accuracy",
+        "test/few_real_accuracy", "val/nll_nats",
+    ),
 }  # fmt: skip
 LOWER_IS_BETTER = {
     "test/eer", "val/eer", "patch_distance", "heldout/style_distance", "style_loss", "content_loss", "seconds_per_step",
