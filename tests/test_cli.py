@@ -140,9 +140,9 @@ def test_sweep_runs_every_job(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_sweep_with_a_job_that_cannot_work_is_refused_before_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     error = fails(capsys, "-m", "seed=0,1", "loss.label_smoothing=0.1,much", *FAST)
-    assert "job 1 of 4 (seed=0 loss.label_smoothing=much " in error
+    assert "job 2 of 4 (seed=0 loss.label_smoothing=much " in error
     assert "loss.label_smoothing=much: must be float" in error
-    assert "job 1 of 2 (model=nearest " in fails(capsys, "-m", "model=mlp,nearest", "debug=fast")
+    assert "job 2 of 2 (model=nearest " in fails(capsys, "-m", "model=mlp,nearest", "debug=fast")
 
 
 def test_apply(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_a_study_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
         main(command)
     assert left.value.code == 2
     told = capsys.readouterr().err
-    assert "job 0 of 2" in told
+    assert "job 1 of 2" in told
     assert "classification/gone" in told
 
 
@@ -73,7 +73,8 @@ def test_a_damaged_run_is_told_before_the_first_job(tmp_path: Path, capsys: pyte
         main(swept)
     assert left.value.code == 2
     told = capsys.readouterr()
-    assert f"calotype: {damaged}: damaged" in told.err
+    assert "calotype: job 2 of 2 (" in told.err
+    assert f"{damaged}: damaged" in told.err
     assert len(told.err.splitlines()) == 1
     assert [p.name for p in (tmp_path / "s").iterdir()] == [damaged.parent.name]
 
@@ -144,9 +145,42 @@ def test_one_job_that_cannot_work_stops_all(tmp_path: Path, capsys: pytest.Captu
         main(["-m", *FAST, "seed=0,1,2", "loss.label_smoothing=0.0,0.1,much"])
     assert left.value.code == 2
     told = capsys.readouterr()
-    assert "job 2 of 9" in told.err
+    assert "job 3 of 9" in told.err
     assert "loss.label_smoothing" in told.err
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("swept", "key"),
+    [
+        ("data.batch_size=8,16,32,64,128,256,-1,4,2", "data.batch_size=-1"),
+        ("model.dropout=0,0.1,0.2,0.3,0.4,0.5,2,0.6,0.7", "dropout"),
+        ("optimizer.lr=1,2,3,4,5,6,-7,8,9", "optimizer: Invalid learning rate: -7"),
+    ],
+)
+def test_a_value_that_only_the_part_can_refuse_stops_all(
+    swept: str, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["-m", "experiment=classification/digits", "logger=none", swept])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("calotype: job 7 of 9 (")
+    assert key in line
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hydra.utils
+
+    built = []
+    real = hydra.utils.instantiate
+    monkeypatch.setattr(hydra.utils, "instantiate", lambda node, **more: built.append(node._target_) or real(node, **more))
+    specs: dict[str, object] = {}
+    for more in (["seed=0"], ["seed=1"], ["seed=0", "loss.label_smoothing=0.3"]):
+        sweep._try_parts(compose_config([*FAST, *more]), specs)
+    assert [name.rpartition(".")[2] for name in built] == ["Labelled", "Classification", "Adam", "Classification", "Adam"]
 
 
 def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_
         record.finish("interrupted")
         raise KeyboardInterrupt(f"interrupted; go on with: calotype resume={shown(run_dir)}") from None
     except BaseException as error:
-        told = _as_user_error(error)
+        told = as_user_error(error)
         record.finish("failed", error=str(told or repr(error)))
         if told is not None and told is not error:
             raise told from error
@@ -307,7 +307,7 @@ def _checkpoint(run_dir: Path, which: Any) -> Path | None:
     return None
 
 
-def _as_user_error(error: BaseException) -> UserError | None:
+def as_user_error(error: BaseException) -> UserError | None:
     """The one line for what is the user's to mend; None for a fault of the program's."""
     cause: BaseException | None = error
     while cause is not None:

@@ -13,9 +13,9 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from calotype.check import ConfigError, check
+from calotype.check import check
 from calotype.run_folder import git_state, is_running, read_json, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
@@ -72,7 +72,7 @@ class CheckEveryJob(Callback):
 
 
 def look_ahead(config: DictConfig, config_name: str | None) -> None:
-    """Compose and check every job, tell the plan, and note the sweep's beginning in its folder unless it is a dry run.
+    """Compose and check every job, tell the plan; but for a dry run, try the parts of each and note the beginning in the sweep's folder.
 
     Raises:
         UserError: a job can not work, or what there is of it is damaged.
@@ -83,13 +83,18 @@ def look_ahead(config: DictConfig, config_name: str | None) -> None:
     folder = Path(config.hydra.sweep.dir)
     states: dict[str, str] = {}
     kinds: set[str] = set()  # folders of single runs of the same kind
-    for number, job in enumerate(jobs):
+    here = str(config.hydra.launcher._target_).rpartition(".")[2] in ("BasicLauncher", "JoblibLauncher")
+    specs: dict[str, Any] = {}
+    for number, job in enumerate(jobs, 1):
         try:
             cfg = compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True)
             check(cfg)
-        except (ConfigError, HydraException) as error:
+            found = state(folder / cfg.hydra.sweep.subdir)
+            if here and not config.dry_run and found != "finished":  # another machine may have what this one has not
+                _try_parts(cfg, specs)
+        except (UserError, HydraException) as error:
             raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {str(error).splitlines()[0]}") from None
-        states[cfg.hydra.sweep.subdir] = state(folder / cfg.hydra.sweep.subdir)
+        states[cfg.hydra.sweep.subdir] = found
         kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
     print(plan(folder, list(states.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
     if config.dry_run:
@@ -99,6 +104,39 @@ def look_ahead(config: DictConfig, config_name: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
     begun.append(folder)
+
+
+def _try_parts(cfg: DictConfig, specs: dict[str, Any]) -> None:
+    """Build what a job is made of, for the values that only the parts themselves can refuse; jobs that differ in the seed alone once.
+
+    Args:
+        specs: of data that were built, by their config, and None for every job that was.
+
+    Raises:
+        UserError: a part refuses what it is given.
+    """
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "seed")]), resolve=False)
+    assert isinstance(plain, dict)
+    job, data = (json.dumps(part, sort_keys=True, default=str) for part in (plain, [plain["data"], plain["dataset"]]))
+    if job in specs:
+        return
+    from hydra.utils import instantiate
+    from torch import nn
+
+    from calotype.runner import as_user_error
+
+    try:
+        if data not in specs:
+            specs[data] = instantiate(cfg.data).spec
+        instantiate(cfg.task, spec=specs[data])
+        if cfg.optimizer is not None:
+            try:
+                instantiate(cfg.optimizer)(nn.Linear(1, 1).parameters())
+            except (ValueError, TypeError) as error:
+                raise UserError(f"optimizer: {error}") from None
+    except Exception as error:
+        raise as_user_error(error) or UserError(" ".join(str(error.__cause__ or error).split())) from None
+    specs[job] = None
 
 
 def state(folder: Path) -> str:
