@@ -181,6 +181,25 @@ def test_apply(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN", "sampel"], "sampel: no such choice; did you mean sample? (classify, "),
+        (["RUN", "sample", "--out", "o", "--temprature", "1"], "--temprature: no such argument; did you mean --temperature?"),
+        (["RUN", "sample", "--out", "o", "--temp", "1"], "--temp: no such argument"),
+        (["RUN", "sample"], "the following arguments are required: --out"),
+        (["RUN", "sample", "--out", "o", "--seed", "9" * 30], "--seed: 9999"),
+        (["RUN", "sample", "--out", "o", "--seed", "-1"], "--seed: -1: a whole number from 0 to "),
+    ],
+)
+def test_arguments_of_apply_that_are_wrong(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        apply_main(arguments)
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
 def test_apply_sees_what_training_saw(image_root: Path) -> None:
     """The same file gives the same log-probabilities through apply as through the run's own data."""
     from calotype.apply import classify

@@ -153,7 +153,7 @@ def _report(result: Result) -> None:
             print(f"{name:{width}}  {_number(value)}")
     if len(each_class) > MOST_CLASSES:
         print(f"and the recall of each of {len(each_class)} classes in metrics.json")
-    for picture in sorted((result.run_dir / "images").glob("*.png")):
+    for picture in sorted(p for p in (result.run_dir / "images").glob("*.*") if p.suffix in (".png", ".gif")):
         print(f"picture     {shown(picture)}")
     print(f"run folder  {shown(result.run_dir)}", flush=True)
 

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from calotype.cli_errors import one_line_errors
+from calotype.cli_errors import Parser, one_line_errors
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
-    parser = argparse.ArgumentParser(prog="calotype-apply", description="Use a finished run on new inputs.")
+    parser = Parser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(prog="calotype-apply RUN", dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
     classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
@@ -25,22 +25,30 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     sample = commands.add_parser("sample", help="draw new images")
     interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
     complete = commands.add_parser("complete", help="draw what a mask hides of an image")
-    complete.add_argument("image", type=Path, metavar="IMAGE")
-    complete.add_argument("--mask", type=Path, required=True, metavar="MASK", help="an image of its size, black where it is hidden")
-    score = commands.add_parser("score", help="print the bits per dimension of each image: high for the odd one out")
+    complete.add_argument("image", type=Path, metavar="IMAGE", help="of the run's size and colours")
+    complete.add_argument(
+        "--mask", type=Path, required=True, metavar="MASK", help="an image of its size, darker than middle grey where it is hidden"
+    )
+    score = commands.add_parser(
+        "score", help="print the bits per dimension of each image (of two levels, cut at middle grey): high for the odd one out"
+    )
     score.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     score.add_argument("--label", help="the class, of a conditional run")
     for command in (complete, score):
-        command.add_argument("--resize", action="store_true", help="images of another size or depth, to the run's")
+        command.add_argument(
+            "--resize", action="store_true", help="images of another size or depth: stretch them to the run's, a mask with its image"
+        )
     for command in (sample, complete):
         command.add_argument(
-            "--temperature", type=float, help="of task=pixelcnn, below 1 for likelier pixels, 0 for the likeliest (default 1)"
+            "--temperature",
+            type=float,
+            help="of task=pixelcnn: below 1 for likelier pixels, 0 for the likeliest alone, above 1 for wilder ones (default 1)",
         )
     for command, count in ((sample, 64), (interpolate, 8), (complete, 8)):
-        command.add_argument("--n", type=int, default=count, help=f"how many (default {count})")
+        command.add_argument("--n", type=int, default=count, help=f"how many images to draw (default {count})")
         command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
-        command.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
-        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
+        command.add_argument("--seed", type=_seed, default=0, help="of the draw, 0 and above (default 0)")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images, new or empty")
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
     translate.add_argument("images", nargs="+", metavar="IMAGE")
     translate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
@@ -66,6 +74,12 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         for line in _applied(options):
             print(line, flush=True)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number from 0 to {2**63 - 1}")
+    return int(text)
 
 
 def _applied(options: argparse.Namespace) -> Iterator[str]:

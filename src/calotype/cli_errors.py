@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +20,29 @@ from calotype.schema import conf_dir
 from calotype.types import UserError
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names, and tells a mistake in one line with the nearest legal name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            legal = [name for action in self._actions for name in action.option_strings]
+            self.error(f"{unknown[0]}: no such argument{nearest(unknown[0].partition('=')[0], legal)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message = message.replace(
+                wrong[0],
+                f"{wrong[1]}: no such choice{nearest(wrong[1], re.findall('[^ ,]+', wrong[2].replace(chr(39), '')))}"
+                f" ({wrong[2].replace(chr(39), '')})",
+            )
+        raise SystemExit(say(f"{message}; {self.prog} --help tells more", USAGE_ERROR))
 
 
 @contextlib.contextmanager

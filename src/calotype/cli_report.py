@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calotype.cli_errors import RUN_ERROR, one_line_errors, say
+from calotype.cli_errors import RUN_ERROR, Parser, one_line_errors, say
 
 
 def report_main(arguments: Sequence[str] | None = None) -> None:
@@ -17,7 +16,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         return _battle(given[1:])
     if given[:1] == ["check"]:
         return _check_evidence(given[1:])
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="calotype-report",
         description="Tables over all runs below some folders: a row for each setting, mean and spread over its seeds.",
         epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other; "
@@ -58,7 +57,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check_evidence(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="calotype-report check", description="Which committed figures no longer match their config.")
+    parser = Parser(prog="calotype-report check", description="Which committed figures no longer match their config.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of evidence, as experiments/")
     options = parser.parse_args(arguments)
     with one_line_errors():
@@ -73,7 +72,7 @@ def _check_evidence(arguments: Sequence[str]) -> None:
 
 
 def _battle(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="calotype-report battle", description="Two GANs against each other, by each one's discriminator.")
+    parser = Parser(prog="calotype-report battle", description="Two GANs against each other, by each one's discriminator.")
     parser.add_argument("runs", nargs=2, metavar="RUN")
     parser.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
@@ -87,9 +86,7 @@ def _battle(arguments: Sequence[str]) -> None:
 
 def rerun_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-rerun RUN`"""
-    parser = argparse.ArgumentParser(
-        prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same."
-    )
+    parser = Parser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: beside the old one)")
     options = parser.parse_args(arguments)

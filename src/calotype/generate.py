@@ -18,7 +18,7 @@ from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
 from calotype.data.levels import quantise
 from calotype.datasets.image_file import read_image
-from calotype.tasks.pixelcnn import PixelLikelihood
+from calotype.tasks.pixelcnn import PixelLikelihood, check_temperature
 from calotype.types import UserError
 
 GANS = ("gan", "cgan")
@@ -45,6 +45,7 @@ def sample(
         options = {"temperature": _said(temperature), "tell": _progress}
     elif temperature is not None:
         raise UserError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
+    _ready(out)
     yield from _write(module.draw(n, seed=seed, labels=labels, **options), out)
 
 
@@ -76,12 +77,14 @@ def complete(
     look_for([image, mask])
     pixels = _at_levels(module, image, resize=resize)
     known = read_image(mask, 1)[0] >= 128
+    height, width = read_image(image).shape[1:]
+    if known.shape != (height, width):
+        raise UserError(f"{mask}: the mask is {known.shape[1]}x{known.shape[0]} pixels and the image {width}x{height}")
     if resize:
         known = F.resize(known[None].byte(), list(pixels.shape[1:]), F.InterpolationMode.NEAREST)[0].bool()
-    if known.shape != pixels.shape[1:]:
-        raise UserError(f"{mask}: the mask is {known.shape[1]}x{known.shape[0]} pixels and the image {pixels.shape[2]}x{pixels.shape[1]}")
     if known.all():
-        raise UserError(f"{mask}: it hides nothing; black pixels are hidden")
+        raise UserError(f"{mask}: it hides nothing; pixels darker than middle grey (128) are hidden")
+    _ready(out)
     given = torch.where(known, pixels, torch.nan)[None].repeat(n, 1, 1, 1)
     labels = None if label is None else torch.full((n,), _class(module, label))
     drawn = module.complete(given, seed=seed, labels=labels, temperature=_said(temperature), tell=_progress)
@@ -125,6 +128,7 @@ def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = N
     labels = torch.full((n,), 0 if label is None else _class(module, label)) if module.conditional else None
     if label is not None and not module.conditional:
         _class(module, label)
+    _ready(out)
     with torch.no_grad():
         images = torch.cat([module(part, None if labels is None else labels[: len(part)]) for part in latents.split(500)])
     yield from _write(images, out)
@@ -161,7 +165,8 @@ def _generator(run_dir: str | Path, command: str, n: int, tasks: Sequence[str]) 
 def _class(module: Any, label: str) -> int:
     """The number of a class by its name."""
     if not module.conditional:
-        raise UserError(f"--label {label}: the run was trained without classes; use one of task=cgan, or task.conditional=true")
+        conditional = "task.conditional=true" if isinstance(module, PixelLikelihood) else "task=cgan"
+        raise UserError(f"--label {label}: the run was trained without classes; use one of {conditional}")
     names = module.spec.class_names
     if label not in names:
         raise UserError(f"--label {label}: the run knows {', '.join(names[:30])}{' and more' if len(names) > 30 else ''}")
@@ -188,7 +193,10 @@ def _said(temperature: float | None) -> float:
     """The temperature, 1 by default; that 0 leaves nothing to chance is said."""
     if temperature == 0:
         print("calotype: temperature 0: every pixel takes its likeliest level, and the seed changes nothing", file=sys.stderr)
-    return 1.0 if temperature is None else temperature
+    if temperature is None:
+        return 1.0
+    check_temperature(temperature)
+    return temperature
 
 
 def _progress(done: int, rows: int) -> None:
@@ -196,8 +204,18 @@ def _progress(done: int, rows: int) -> None:
         print(f"\rrow {done} of {rows}", end="" if done < rows else "\n", file=sys.stderr, flush=True)
 
 
+def _ready(out: Path) -> None:
+    """Make the folder before anything is drawn for it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        found = sum(1 for _ in out.iterdir())
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; give a folder that is new or empty") from None
+    if found:
+        raise UserError(f"--out {out}: {found} files are in it, which would mix with what is drawn; give a folder that is new or empty")
+
+
 def _write(images: Tensor, out: Path, *, page: Tensor | None = None, columns: int | None = None) -> Iterator[str]:
-    out.mkdir(parents=True, exist_ok=True)
     digits = len(str(len(images)))
     for i, image in enumerate(images, 1):
         path = out / f"{i:0{digits}}.png"

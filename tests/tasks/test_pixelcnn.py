@@ -123,9 +123,9 @@ def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_temperature_zero_is_greedy_and_said(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    for options in ((), ("model=pixelcnn/pixelcnn_pp", "loss=pixelcnn/logistic_mixture", "model.dilations=[1]")):
+    for i, options in enumerate(((), ("model=pixelcnn/pixelcnn_pp", "loss=pixelcnn/logistic_mixture", "model.dilations=[1]"))):
         result = run("trainer.max_epochs=1", *options)
-        drawn = [pixels(next(iter(sample(result.run_dir, 1, tmp_path / f"s{seed}", seed=seed, temperature=0)))) for seed in (0, 1)]
+        drawn = [pixels(next(iter(sample(result.run_dir, 1, tmp_path / f"s{i}{seed}", seed=seed, temperature=0)))) for seed in (0, 1)]
         assert np.array_equal(*drawn)
         assert "likeliest level" in capsys.readouterr().err
         fast, full = (result.module.draw(2, seed=4, temperature=0, method=method) for method in ("fast", "full"))
@@ -159,11 +159,16 @@ def test_bad_requests(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-d
         (lambda: complete(folder, white, small, 2, tmp_path / "no"), "the mask is 8x5"),
         (lambda: complete(folder, white, white, 2, tmp_path / "no"), "hides nothing"),
         (lambda: complete(folder, small, white, 2, tmp_path / "no"), "the run models 1x8x8"),
+        (lambda: complete(folder, white, small, 2, tmp_path / "no", resize=True), "the mask is 8x5 pixels and the image 8x8"),
         (lambda: score(folder, [tmp_path / "none.png"]), "no such file"),
         (lambda: complete(folder, colour, white, 2, tmp_path / "no"), "3x8x8.*the run models 1x8x8; give --resize"),
         (lambda: score(folder, [small]), "1x5x8.*give --resize"),
-        (lambda: sample(folder, 2, tmp_path / "no", temperature=-0.1), "temperature -0.1: 0 .* and above"),
-        (lambda: sample(folder, 2, tmp_path / "no", label="3"), "without classes"),
+        (lambda: sample(folder, 2, tmp_path / "no", temperature=-0.1), "temperature -0.1: a number from 0"),
+        (lambda: sample(folder, 2, tmp_path / "no", temperature=math.nan), "temperature nan: a number from 0"),
+        (lambda: sample(folder, 2, tmp_path / "no", temperature=math.inf), "temperature inf: a number from 0"),
+        (lambda: sample(folder, 2, tmp_path / "no", label="3"), "without classes; use one of task.conditional=true"),
+        (lambda: sample(folder, 2, small), "small.png: File exists; give a folder that is new or empty"),
+        (lambda: sample(folder, 2, tmp_path), "4 files are in it, which would mix"),
     ):
         with pytest.raises(UserError, match=message):
             list(call())
@@ -217,3 +222,18 @@ def test_texture_by_both(tmp_path: Path) -> None:
     assert not (plain.run_dir / "images/texture.png").exists()
     sample = torch.from_numpy(pixels(plain.run_dir / "images/efros_leung.png"))
     assert sample.unique().numel() > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["callbacks.pictures.window=4"], "window=4: odd"),
+        (["callbacks.pictures.hole=14"], "hole=14: above 0 and below size"),
+        (["callbacks.pictures.hole=13"], "hole=13: the part of the picture for the test is 12 pixels wide"),
+        (["callbacks.pictures.tolerance=-1"], "tolerance=-1"),
+        (["callbacks.pictures.sample=3"], "sample=3: not below window"),
+    ],
+)
+def test_textures_that_can_not_be_drawn_are_refused_at_once(options: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        calotype.run(["task=efros_leung", *SHORT, *TEXTURE, "dataset.stride=60", f"hydra.run.dir={tmp_path}/e", *options])

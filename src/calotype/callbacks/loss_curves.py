@@ -11,7 +11,7 @@ from calotype.callbacks.metrics_csv import read_metrics
 
 
 class LossCurves(Callback):
-    """Drawn from metrics.csv when fitting ends: a panel for losses, one for the other figures of validation, one for those of training."""
+    """Drawn from metrics.csv when fitting ends: panels for losses (and bits per dimension), other validation figures, and training's."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = Path(trainer.default_root_dir) / "metrics.csv"
@@ -20,11 +20,11 @@ class LossCurves(Callback):
         panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {"loss": {}, "validation": {}, "training": {}}
         for step, _, name, value in read_metrics(path):
             stage, _, figure = name.partition("/")
-            if stage not in ("train", "val"):
+            if stage not in ("train", "val") or figure == "nll_nats":  # bits_per_dim is the same on a scale of its own
                 continue
-            x, y = panels["loss" if figure.startswith("loss") else {"val": "validation", "train": "training"}[stage]].setdefault(
-                name, ([], [])
-            )
+            x, y = panels[
+                "loss" if figure.startswith(("loss", "bits_per_dim")) else {"val": "validation", "train": "training"}[stage]
+            ].setdefault(name, ([], []))
             x.append(step + 1)
             y.append(value)
         panels = {title: lines for title, lines in panels.items() if lines}

@@ -17,6 +17,7 @@ from calotype.callbacks.generation_pictures import grid
 from calotype.whole_file import whole_file
 
 FRAMES = 40
+DECADES = 6  # of influence that are told apart
 SEED = 2
 
 
@@ -24,7 +25,7 @@ class PixelPictures(Callback):
     """Writes images/samples.png, drawing.gif (the same, row by row), completions.png and receptive_field.png.
 
     Args:
-        columns: of the grid, of as many rows; the classes of a conditional model take turns.
+        columns: of the grid, of as many rows; of a conditional model a column for each class, as many rows.
         completions: test images whose lower half is hidden and drawn, and how often each.
         every: epochs between two pictures of samples in images/film; 0 for none.
     """
@@ -38,22 +39,27 @@ class PixelPictures(Callback):
         module: Any = pl_module
         epoch = trainer.current_epoch + 1
         if trainer.is_global_zero and self.every and epoch % self.every == 0:
-            plots.save_image(grid(module.draw(self.columns**2, seed=SEED), self.columns), _folder(trainer) / "film" / f"{epoch:05}.png")
+            columns = self._columns(module)
+            plots.save_image(grid(module.draw(self.columns * columns, seed=SEED), columns), _folder(trainer) / "film" / f"{epoch:05}.png")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         module: Any = pl_module
         folder = _folder(trainer)
-        drawn = module.draw(self.columns**2, seed=SEED)
-        plots.save_image(grid(drawn, self.columns), folder / "samples.png")
-        _row_by_row(drawn, self.columns, folder / "drawing.gif")
+        columns = self._columns(module)
+        drawn = module.draw(self.columns * columns, seed=SEED)
+        plots.save_image(grid(drawn, columns), folder / "samples.png")
+        _row_by_row(drawn, columns, folder / "drawing.gif")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self.completions and data.split_manifest["sizes"]["test"]:
             images = (data.quantised("test")[: self.completions].float() / (module.levels - 1)).cpu()
             labels = data.items.labels[torch.tensor(data.split.test[: self.completions])] if module.conditional else None
             plots.save(_completions(module, images, labels, self.completions), folder / "completions.png")
         plots.save(_receptive_field(module), folder / "receptive_field.png")
+
+    def _columns(self, module: Any) -> int:
+        return len(module.spec.class_names) if module.conditional else self.columns
 
 
 def _row_by_row(drawn: Tensor, columns: int, path: Path) -> None:
@@ -97,8 +103,10 @@ def _receptive_field(module: Any) -> Figure:
     seen = slope[0].abs().sum(0).cpu().numpy()
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axis = figure.subplots()
-    shown = axis.imshow(np.log10(np.where(seen > 0, seen, np.nan)), cmap="viridis")
-    figure.colorbar(shown, ax=axis, fraction=0.045, label="log10 of the slope; white: not seen")
+    share = np.log10(np.where(seen > 0, seen / seen.max(), np.nan))
+    shown = axis.imshow(share, cmap="viridis", vmin=-DECADES, vmax=0)
+    bar = figure.colorbar(shown, ax=axis, fraction=0.045, ticks=range(-DECADES, 1), label="influence, against the strongest; white: none")
+    bar.ax.set_yticklabels(["1" if k == 0 else f"$10^{{{k}}}$" for k in range(-DECADES, 1)])
     axis.plot(width // 2, height // 2, "rs", markersize=4)
     axis.set_title("what the middle pixel's distribution depends on", fontsize=9)
     return figure

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.patches import Rectangle
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.metrics.efros_leung import efros_leung
+from calotype.types import UserError
 
 SEED = 2
 
@@ -26,11 +28,23 @@ class TexturePictures(Callback):
     """
 
     def __init__(self, *, size: int = 96, hole: int = 24, sample: int = 128, window: int = 15, tolerance: float = 0.1) -> None:
+        fits = size == 0 or 0 < hole < size
+        if size < 0 or not fits or window < 3 or window % 2 == 0 or sample < window or tolerance < 0:
+            raise UserError(
+                f"callbacks: size={size}: 0 and more; hole={hole}: above 0 and below size; window={window}: odd and above 1; "
+                f"sample={sample}: not below window; tolerance={tolerance}: 0 and more"
+            )
         self.size = size
         self.hole = hole
         self.sample = sample
         self.window = window
         self.tolerance = tolerance
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        side = min(data.parts["test"].shape[1:])
+        if self.size and self.hole >= side:
+            raise UserError(f"callbacks: hole={self.hole}: the part of the picture for the test is {side} pixels wide; take less")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self.size:
@@ -41,7 +55,8 @@ class TexturePictures(Callback):
         sample, test = data.parts["train"][:, : self.sample, : self.sample], data.parts["test"]
         nothing = torch.full((1, len(sample), self.size, self.size), torch.nan)
         cut = sample[:, : self.size, : self.size]
-        drawn = {"sample": cut[None], **self._both(module, sample, nothing)}
+        whole_sample = cut.shape[1:] == sample.shape[1:]
+        drawn = {"sample" if whole_sample else "sample (its corner)": cut[None], **self._both(module, sample, nothing)}
         for name, image in list(drawn.items())[1:]:
             plots.save_image(image, folder / ("texture.png" if name == "PixelCNN" else "efros_leung.png"))
         plots.save(plots.strip([plots.to_image(image) for image in drawn.values()], list(drawn)), folder / "comparison.png")
@@ -51,7 +66,12 @@ class TexturePictures(Callback):
         middle = slice((side - self.hole) // 2, (side - self.hole) // 2 + self.hole)
         given[:, :, middle, middle] = torch.nan
         filled = {"given": given.nan_to_num(0.5), "as it was": whole, **self._both(module, sample, given)}
-        plots.save(plots.strip([plots.to_image(image) for image in filled.values()], list(filled)), folder / "filled.png")
+        figure = plots.strip([plots.to_image(image) for image in filled.values()], list(filled))
+        for axis in figure.axes[: len(filled)]:
+            axis.add_patch(
+                Rectangle((middle.start - 0.5, middle.start - 0.5), self.hole, self.hole, fill=False, edgecolor="#d55e00", linewidth=0.8)
+            )
+        plots.save(figure, folder / "filled.png")
 
     def _both(self, module: Any, sample: Tensor, given: Tensor) -> dict[str, Tensor]:
         drawn = efros_leung(sample, given[0], window=self.window, tolerance=self.tolerance, seed=SEED)[None]

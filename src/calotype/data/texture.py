@@ -26,7 +26,7 @@ class TexturePieces(LightningDataModule):
         preprocess: for the image.
         index: which image.
         piece: pixels a side.
-        pieces: in an epoch; a quarter of them in validation and in the test, evenly spread.
+        pieces: in an epoch; validation and test have those that lie side by side, so that no pixel counts twice.
         levels: of a pixel, a power of two from 2 to 256; two are cut at one half.
         batch_size, eval_batch_size: pieces in a batch of one process.
         seed: of the draw.
@@ -72,8 +72,8 @@ class TexturePieces(LightningDataModule):
         if piece > min(height, cut[1], cut[2] - cut[1], cut[3] - cut[2]):
             raise UserError(f"data.piece={piece}: the picture has {width}x{height} pixels, a fifth of whose width is set aside: take less")
         self.parts = dict(zip(("train", "val", "test"), (image[:, :, a:b] for a, b in pairwise(cut)), strict=True))
-        self.pieces = {"train": pieces, "val": max(1, pieces // 4), "test": max(1, pieces // 4)}
         self.piece = piece
+        self.pieces = {"train": pieces, **{side: len(self._tiles(side)) for side in ("val", "test")}}
         self.spec = DataSpec((channels, piece, piece), (), (), dataset.channels)
         digest = hashlib.sha256((image * (levels - 1)).round().to(torch.uint8).numpy().tobytes() + f"{cut}{piece}".encode())
         self.split_manifest = {
@@ -86,8 +86,9 @@ class TexturePieces(LightningDataModule):
         }
 
     def quantised(self, side: str) -> Tensor:
-        """Pieces evenly spread over a side, int64 (N, C, piece, piece) of 0 to levels - 1."""
-        images = _Pieces(self.parts[side], self.piece)[self._spread(side)].images
+        """Pieces of a side, int64 (N, C, piece, piece) of 0 to levels - 1: of train evenly spread, of the others side by side."""
+        numbers = self._spread(side) if side == "train" else self._tiles(side)
+        images = _Pieces(self.parts[side], self.piece)[numbers].images
         return torch.round(images * (self.levels - 1)).long()
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -102,13 +103,19 @@ class TexturePieces(LightningDataModule):
         return self._fixed("test")
 
     def _fixed(self, side: str) -> DataLoader[Any]:
-        sampler = EpochSampler(self._spread(side), batch_size=self.eval_batch_size, train=False)
+        sampler = EpochSampler(self._tiles(side), batch_size=self.eval_batch_size, train=False)
         return _loader(_Pieces(self.parts[side], self.piece), sampler)
 
     def _spread(self, side: str) -> Tensor:
         """Numbers of pieces, evenly spread over all there are."""
         whole = len(_Pieces(self.parts[side], self.piece))
         return torch.linspace(0, whole - 1, min(whole, self.pieces[side])).round().long()
+
+    def _tiles(self, side: str) -> Tensor:
+        """Numbers of the pieces that lie side by side."""
+        _, height, width = self.parts[side].shape
+        rows, columns = (torch.arange(0, length - self.piece + 1, self.piece) for length in (height, width))
+        return (rows[:, None] * (width - self.piece + 1) + columns).flatten()
 
 
 class _Pieces(Dataset[Any]):

@@ -124,8 +124,7 @@ class PixelLikelihood(LightningModule):
         tell: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Images (N, C, H, W) whose hidden pixels (NaN) are drawn, on the CPU; see `draw_pixels`."""
-        if temperature < 0:
-            raise UserError(f"temperature {temperature}: 0 (the likeliest level of every pixel) and above")
+        check_temperature(temperature)
         if self.conditional and labels is None:
             labels = torch.arange(len(given)) % len(self.spec.class_names)
         model = self.best_model
@@ -199,3 +198,9 @@ class PixelLikelihood(LightningModule):
         self._nats.clear()
         self.log(f"{side}/nll_nats", nats, prog_bar=True, sync_dist=True)
         self.log(f"{side}/bits_per_dim", self._bits(nats), prog_bar=True, sync_dist=True)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises UserError where nothing can be drawn at it."""
+    if not 0 <= temperature < math.inf:
+        raise UserError(f"temperature {temperature}: a number from 0 (the likeliest level of every pixel) up")
