@@ -110,10 +110,13 @@ def test_default_folders_do_not_collide() -> None:
     assert folder.parts[-3:] == ("outputs", "classification", "default")
 
 
-def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from calotype.cli_report import rerun_main
 
     calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
+    monkeypatch.chdir(tmp_path)
+    rerun_main([f"{tmp_path}/a"])
+    assert len(list(tmp_path.glob("outputs/reruns/*/metrics.json"))) == 1
     rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/b"])
     assert "are the same to the last bit" in capsys.readouterr().out
     assert status(tmp_path / "b") == "finished"

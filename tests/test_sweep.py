@@ -183,10 +183,44 @@ def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> 
     assert [name.rpartition(".")[2] for name in built] == ["Labelled", "Classification", "Adam", "Classification", "Adam"]
 
 
+@pytest.mark.parametrize(
+    ("swept", "reason"),
+    [
+        (["optimiser.lr=1,2"], "job 1 of 2 (optimiser.lr=1): optimiser: no such key; did you mean optimizer?"),
+        (["model=mlp,mpl"], "model=mpl: no such choice; did you mean mlp? (model: "),
+        (["seed=0,x"], "Value 'x' of type 'str' could not be converted to Integer"),
+        (["experiment=classification/gone", "seed=0,1"], "experiment=classification/gone: no such choice"),
+        (
+            ["hydra/launcher=joblb", "seed=0,1"],
+            "hydra/launcher=joblb: no such choice; did you mean joblib? (hydra/launcher: basic, joblib, ",
+        ),
+        (["hydra/sweeper=optun", "seed=0,1"], "hydra/sweeper=optun: no such choice; did you mean optuna?"),
+        (["hydra/sweeper=paired", "seed=0,1"], "hydra/sweeper=paired: say what goes together"),
+    ],
+)
+def test_mistakes_in_a_sweep_are_told_as_in_a_run(
+    swept: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["-m", *swept])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+
+
+def test_a_study_whose_file_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--config-dir", str(tmp_path), "--config-name", "stdy"])
+    assert "--config-name stdy: no stdy.yaml in the folder that --config-dir names" in capsys.readouterr().err
+
+
 def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["-m", *FAST, "seed=range(5)", "dry_run=true"])
-    assert "sweep of 5 runs" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "sweep of 5 runs" in told
+    assert [line.split()[0] for line in told.splitlines() if line.endswith(tuple(f"seed={i}" for i in range(5)))] == ["new"] * 5
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -252,6 +286,12 @@ SEARCH = ["-m", *FAST, "trainer.max_epochs=3", "hydra/sweeper=optuna", "hydra.sw
 def test_a_search_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
     monkeypatch.chdir(tmp_path)
+    main([*SEARCH, "hydra.sweeper.n_trials=3", "dry_run=true"])
+    assert "dry run: a search" in capsys.readouterr().out
+    assert not Path("search/search.db").exists()
+    with pytest.raises(SystemExit):
+        main([*SEARCH, "hydra.sweeper.direction=upward"])
+    assert "hydra.sweeper.direction=upward: must be maximize | minimize" in capsys.readouterr().err
     main([*SEARCH, "hydra.sweeper.n_trials=3"])
     assert "0 of 3 trials are done" in capsys.readouterr().out
     study = optuna.load_study(storage="sqlite:///search/search.db", study_name="search")

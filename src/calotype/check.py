@@ -10,14 +10,21 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from calotype.schema import RootConfig, conf_dir, to_plain
 from calotype.types import Needs, UserError
 
 # Arguments that `runner` gives, not the config.
 GIVEN = {"task": {"spec"}, "logger": {"save_dir"}}
+# What a sweep can be run by, and the extra of pyproject.toml that it takes.
+ENGINES: dict[str, dict[str, str]] = {
+    "launcher": {"basic": "", "joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
+    "sweeper": {"basic": "", "paired": "", "optuna": "search"},
+}
 SIMPLE = (int, float, bool, str, type(None))
 
 
@@ -71,6 +78,34 @@ def tell(error: OmegaConfBaseException) -> str:
         where = key.rpartition(".")[0] or "the config"
         return f"{key}: no such key{nearest(key.rpartition('.')[2], legal)} (in {where}: {', '.join(legal)})"
     return f"{key}: {first}" if key and not first.startswith(key) else first
+
+
+def tell_hydra(error: BaseException) -> str:
+    """What Hydra's error says, in one line."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        top, _, wanted = error.missing_cfg_file.partition("/")
+        if not wanted:
+            return f"--config-name {top}: no {top}.yaml in the folder that --config-dir names, nor among the project's configs"
+        if top == "hydra" and (engine := wanted.partition("/")[0]) in ENGINES:
+            engines = ENGINES[engine]
+            given = wanted.partition("/")[2]
+            extra = engines.get(given)
+            missing = f"needs the extra {extra}: pip install 'calotype[{extra}]'" if extra else f"no such choice{nearest(given, engines)}"
+            return f"hydra/{engine}={given}: {missing} (hydra/{engine}: {', '.join(engines)})"
+        inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
+        options = sorted({path.as_posix() for path in inner if path.parts[0] != "features"})
+        return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        where = str(error).partition(":")[0] if str(error).startswith("In '") else ""  # In 'experiment/mine'
+        return f"{where}: {tell(cause)}" if where else tell(cause)
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+        return f"{place}not YAML ({getattr(error, 'problem', None) or error})"
+    if isinstance(error, OmegaConfBaseException):
+        return tell(error)
+    return " ".join(str(error).split())
 
 
 def nearest(name: str, legal: Iterable[str]) -> str:

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from calotype.check import ConfigError, nearest, tell
-from calotype.schema import conf_dir
+from calotype.check import ConfigError, nearest, tell_hydra
 from calotype.types import UserError
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
@@ -54,7 +53,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise SystemExit(say(_tell(error), USAGE_ERROR)) from None
+        raise SystemExit(say(tell_hydra(error), USAGE_ERROR)) from None
     except ValueError as error:
         if "Config group override must be" in str(error):
             told = "a group takes the name of an option, not null: logger=none, scheduler=none, or ~GROUP to leave it out"
@@ -71,26 +70,6 @@ def one_line_errors() -> Iterator[None]:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-
-
-def _tell(error: BaseException) -> str:
-    """What Hydra's error says, in one line."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        top, _, wanted = error.missing_cfg_file.partition("/")
-        inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
-        options = sorted({path.as_posix() for path in inner if path.parts[0] != "features"})
-        return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        where = str(error).partition(":")[0] if str(error).startswith("In '") else ""  # In 'experiment/mine'
-        return f"{where}: {tell(cause)}" if where else tell(cause)
-    if isinstance(error, YAMLError):
-        mark = getattr(error, "problem_mark", None)
-        place = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-        return f"{place}not YAML ({getattr(error, 'problem', None) or error})"
-    if isinstance(error, OmegaConfBaseException):
-        return tell(error)
-    return " ".join(str(error).split())
 
 
 def say(text: str, code: int) -> int:

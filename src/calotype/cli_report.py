@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from calotype.cli_errors import RUN_ERROR, Parser, one_line_errors, say
+from calotype.types import UserError
 
 
 def report_main(arguments: Sequence[str] | None = None) -> None:
@@ -23,37 +25,56 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         "calotype-report check DIR tells which committed figures no longer match their config.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, or folders that hold some")
-    parser.add_argument("--metrics", default="", metavar="A,B", help="the columns (default: those that matter most to the task)")
-    parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="the row that the others are tested against")
+    parser.add_argument(
+        "--metrics", default="", metavar="A,B", help="the columns, any of metrics.json (default: those that matter most to the task)"
+    )
+    parser.add_argument(
+        "--baseline",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="the row that the others are tested against: p of paired t-tests over seeds, corrected (Holm)",
+    )
     parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting")
     options = parser.parse_args(given)
     with one_line_errors():
-        from calotype.report.runs import by_task, find_runs
+        from calotype.report.runs import by_task, find_runs, with_metrics
         from calotype.report.table import make_table, text
 
         runs, damaged = find_runs(options.paths)
         metrics = [name for name in options.metrics.split(",") if name]
-        baseline = None if options.baseline is None else dict(one.partition("=")[::2] for one in options.baseline)
-        tables = [make_table(task, of_it, metrics, baseline) for task, of_it in by_task(runs).items()]
+        baseline = None if options.baseline is None else dict(_setting(one) for one in options.baseline)
+        tasks = with_metrics(by_task(runs), metrics)
+        tables = [make_table(task, of_it, metrics, baseline) for task, of_it in tasks.items()]
         if len(tables) > 1:
             print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
         print("\n\n".join(text(table, options.form) for table in tables), flush=True)
         if options.page is not None:
             from calotype.report.page import write_page
 
-            write_page(options.page, runs, tables)
+            with _written("--page", options.page):
+                write_page(options.page, runs, tables)
             print(f"page  {options.page}", file=sys.stderr)
         if options.figures is not None:
             from calotype.report.figures import write_figures
 
-            for path in [path for table in tables for path in write_figures(options.figures, table)]:
+            with _written("--figures", options.figures):
+                paths = [path for table in tables for path in write_figures(options.figures, table)]
+            for path in paths:
                 print(f"figure  {path}", file=sys.stderr)
         for line in damaged:
             say(f"left out: {line}", RUN_ERROR)
         if damaged:
             raise SystemExit(RUN_ERROR)
+
+
+@contextlib.contextmanager
+def _written(option: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}; give another path") from None
 
 
 def _check_evidence(arguments: Sequence[str]) -> None:
@@ -84,11 +105,18 @@ def _battle(arguments: Sequence[str]) -> None:
             print(line, flush=True)
 
 
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UserError(f"--baseline {text}: settings of a row, as KEY=VALUE")
+    return key, value
+
+
 def rerun_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-rerun RUN`"""
     parser = Parser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: beside the old one)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: in outputs/reruns)")
     options = parser.parse_args(arguments)
     with one_line_errors():
         from calotype.rerun import rerun

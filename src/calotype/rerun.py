@@ -22,7 +22,8 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
         raise UserError(f"{run_dir}: the run is {record.get('status')}, not finished; there is nothing to compare with")
     before = read_json(run_dir / "metrics.json")
     cfg = load_config(run_dir)
-    out = out or run_dir.resolve().parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{record['config_hash']}"
+    # Not beside the old one, where a table of a sweep would take it for one of its runs.
+    out = out or Path(cfg.paths.output_dir) / "reruns" / f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{record['config_hash']}"
     result = launch(cfg, out, overrides=record.get("overrides", []))
     names = sorted({*before, *result.metrics})
     different = [name for name in names if before.get(name) != result.metrics.get(name)]

@@ -153,6 +153,11 @@ def is_running(record: Mapping[str, Any]) -> bool:
     return record.get("status") == "running" and record.get("host") == socket.gethostname() and _alive(record)
 
 
+def was_cut_off(record: Mapping[str, Any]) -> bool:
+    """Whether a run of this host says that it is running, and its process is gone."""
+    return record.get("status") == "running" and record.get("host") == socket.gethostname() and not _alive(record)
+
+
 def _alive(old: Mapping[str, Any]) -> bool:
     pid = int(old.get("pid") or 0)
     if pid <= 0 or pid == os.getpid():

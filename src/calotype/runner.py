@@ -212,6 +212,8 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
         what = (cfg.model or cfg.task)._target_.rpartition(".")[2]
         print(f"{what}: {trained:,} trained parameters on {record.fields['hardware']['device']}", flush=True)
     last = _checkpoint(run_dir, "last") if go_on else None
+    if last is not None and record is not None:
+        print(f"going on from {shown(last)}", flush=True)
     trainer.fit(module, datamodule, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt

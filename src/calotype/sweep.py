@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from calotype.check import check
+from calotype.check import check, tell_hydra
 from calotype.run_folder import git_state, is_running, read_json, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
@@ -60,6 +60,9 @@ class CheckEveryJob(Callback):
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
         if str(config.hydra.sweeper._target_).rpartition(".")[2] not in ("BasicSweeper", "PairedSweeper"):
+            if config.dry_run:
+                print(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}", flush=True)
+                raise SystemExit(0)
             return
         try:
             look_ahead(config, config_name)
@@ -79,6 +82,8 @@ def look_ahead(config: DictConfig, config_name: str | None) -> None:
     """
     sweeper = config.hydra.sweeper
     swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    if "paired" in sweeper and not sweeper.paired:
+        raise UserError("hydra/sweeper=paired: say what goes together, as 'hydra.sweeper.paired=[optimizer.lr,data.batch_size]'")
     jobs = paired_jobs(OverridesParser.create().parse_overrides(swept), sweeper.get("paired") or [])
     folder = Path(config.hydra.sweep.dir)
     states: dict[str, str] = {}
@@ -93,7 +98,10 @@ def look_ahead(config: DictConfig, config_name: str | None) -> None:
             if here and not config.dry_run and found != "finished":  # another machine may have what this one has not
                 _try_parts(cfg, specs)
         except (UserError, HydraException) as error:
-            raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {str(error).splitlines()[0]}") from None
+            reason = tell_hydra(error) if isinstance(error, HydraException) else str(error)
+            raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {reason}") from None
+        if config.dry_run:
+            print(f"{found:11}  {' '.join(o for o in job if not o.startswith('dry_run='))}")
         states[cfg.hydra.sweep.subdir] = found
         kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
     print(plan(folder, list(states.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calotype.losses.likelihood import CrossEntropy, LogisticMixture
 from calotype.models.gated_pixelcnn import GatedPixelCNN
+from calotype.models.level_features import LevelFeatures
 from calotype.models.masked import MaskedConv2d, RowsAbove
 from calotype.models.pixelcnn import PixelCNN
 from calotype.tasks import pixel_draw
@@ -33,11 +34,15 @@ def gated(channels: int = 1, classes: int = 0, levels: int = 4) -> GatedPixelCNN
     return GatedPixelCNN((channels, *SIZE), classes, levels, width=12, dilations=(1, 2), kernel=5)
 
 
+def embedded(channels: int = 1, classes: int = 0, levels: int = 4) -> GatedPixelCNN:
+    return GatedPixelCNN((channels, *SIZE), classes, levels, width=12, dilations=(1, 2), kernel=5, embedding=3)
+
+
 def mixture(channels: int = 1, classes: int = 0, levels: int = 4) -> GatedPixelCNN:
     return GatedPixelCNN((channels, *SIZE), classes, levels, width=12, dilations=(1, 2), kernel=5, head="mixture", mixtures=3)
 
 
-KINDS = [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (mixture, LogisticMixture)]
+KINDS = [(plain, CrossEntropy), (linear, CrossEntropy), (gated, CrossEntropy), (embedded, CrossEntropy), (mixture, LogisticMixture)]
 
 
 def shaken(model: PixelCNN | GatedPixelCNN) -> PixelCNN | GatedPixelCNN:
@@ -57,7 +62,7 @@ def seen_by(model: PixelCNN | GatedPixelCNN, channels: int, row: int, column: in
     return slope[0] != 0
 
 
-@pytest.mark.parametrize("make", [plain, gated])
+@pytest.mark.parametrize("make", [plain, gated, embedded])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_nothing_that_comes_later_is_seen(make: Make, channels: int) -> None:
     torch.manual_seed(0)
@@ -69,6 +74,35 @@ def test_nothing_that_comes_later_is_seen(make: Make, channels: int) -> None:
             here = row * SIZE[1] + column
             assert not seen[:, order > here].any()
             assert seen[:, row, column].tolist() == [c < colour for c in range(channels)]  # G sees R, B sees both
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_level_that_comes_later_is_looked_up(channels: int) -> None:
+    """What no slope tells: a learned number for a level is not a function of the value."""
+    model = shaken(embedded(channels))
+    first = torch.randint(0, 4, (1, channels, *SIZE)) / 3
+    order = torch.arange(SIZE[0] * SIZE[1]).view(SIZE)
+    for here in (0, 29, 35, 70):
+        for colour in range(channels):
+            later = (order > here).expand(channels, *SIZE).clone()
+            later.flatten(1)[colour:, here] = True
+            second = torch.where(later, (torch.round(first * 3) + 1) % 4 / 3, first)
+            ours, theirs = (model(x)[0, :, colour].flatten(1)[:, here] for x in (first, second))
+            assert torch.equal(ours, theirs)
+            if here:
+                second = first.clone()
+                second.flatten(2)[:, :, here - 1] = 1 - second.flatten(2)[:, :, here - 1]
+                assert not torch.equal(ours, model(second)[0, :, colour].flatten(1)[:, here])
+
+
+def test_level_features() -> None:
+    made = LevelFeatures(5, 3)
+    assert made.table is not None
+    found = made(torch.tensor([[[0.0, 1.0]], [[0.5, 0.25]]]))
+    assert found.shape == (2, 4, 2)
+    assert found[:, 0].tolist() == [[-1, 1], [0, -0.5]]
+    assert torch.equal(found[1, 1:, 1], made.table.weight[1])
+    assert torch.equal(LevelFeatures(5, 0)(torch.ones(1, 3, 2, 2)), torch.ones(1, 3, 2, 2))
 
 
 def test_the_mixture_sees_no_colour_of_its_own_pixel() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,51 @@ def test_two_tasks_and_a_damaged_run(study: Path, capsys: pytest.CaptureFixture[
     assert f"left out: {broken}: damaged" in told.err
     assert "seed 0: missing" in told.out  # of the row whose run was left out
     assert list(by_task(find_runs([study])[0])) == ["classification", "facenet"]
+
+
+def test_a_metric_is_of_the_tasks_that_have_it(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(study / "digits", 0, {"test/accuracy": 0.9}, task="classification")
+    report_main([str(study), "--metrics", "test/eer"])
+    told = capsys.readouterr().out
+    assert "test/eer" in told
+    assert "classification" not in told
+    with pytest.raises(SystemExit):
+        report_main([str(study), "--metrics", "test/none"])
+    assert "--metrics test/none: no run of task classification has it" in capsys.readouterr().err
+
+
+def test_seeds_are_missing_in_their_own_sweep_alone(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / "one" / f"{seed}", seed, {"test/eer": 0.1}, "loss.margin=0.2", loss={"margin": 0.2})
+    for seed in (7, 8):
+        write_run(tmp_path / "two" / f"{seed}", seed, {"test/eer": 0.1}, "loss.margin=0.5", loss={"margin": 0.5})
+    write_run(tmp_path / "two" / "9", 7, {"test/eer": 0.1}, "loss.margin=0.6", loss={"margin": 0.6})
+    assert [row.notes for row in rows(find_runs([tmp_path])[0])] == [[], [], ["seed 8: missing"]]
+
+
+def test_a_run_whose_process_is_gone_is_not_running(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0, {"test/eer": 0.1})
+    for name, seed, host in (("b", 1, socket.gethostname()), ("c", 2, "another")):
+        write_run(tmp_path / name, seed, {}, status="running")
+        record = tmp_path / name / "run.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "host": host, "pid": 2**22 + 1}))
+    assert rows(find_runs([tmp_path])[0])[0].notes == ["seed 1: interrupted", "seed 2: running"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--page", "."], "--page .: "),
+        (["--figures", "run.json"], "--figures run.json: File exists; give another path"),
+        (["--baseline", "margin"], "--baseline margin: settings of a row, as KEY=VALUE"),
+    ],
+)
+def test_what_a_report_can_not_do_is_one_line(
+    options: list[str], message: str, study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study / "0.1-0")
+    with pytest.raises(SystemExit) as left:
+        report_main([".", *options])
+    assert left.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line

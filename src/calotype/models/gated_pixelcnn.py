@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.models.level_features import LevelFeatures
 from calotype.models.masked import MaskedConv2d, Memory, RowsAbove
 from calotype.types import ImageShape, Predicted, UserError
 
@@ -27,6 +28,7 @@ class GatedPixelCNN(nn.Module):
         width: channels of each stack; with head logits a multiple of C.
         dilations: one layer for each; 1 is none.
         kernel: of the first layer, odd; later ones have 3.
+        embedding: learned numbers for a pixel's level that are shown beside its value, 0 for none.
         dropout: of a layer's features in training, 0 to 1.
         head: logits (of every level) or mixture.
         mixtures: logistics of a mixture.
@@ -44,24 +46,36 @@ class GatedPixelCNN(nn.Module):
         width: int = 64,
         dilations: Sequence[int] = (1, 2, 1, 4, 1, 2, 1),
         kernel: int = 7,
+        embedding: int = 0,
         dropout: float = 0.0,
         head: Literal["logits", "mixture"] = "logits",
         mixtures: int = 5,
     ) -> None:
         super().__init__()
         colours = image_shape[0] if head == "logits" else 1
-        if width < 1 or width % colours or kernel < 3 or kernel % 2 == 0 or levels < 2 or mixtures < 1 or not 0 <= dropout < 1:
+        if (
+            width < 1
+            or width % colours
+            or kernel < 3
+            or kernel % 2 == 0
+            or levels < 2
+            or mixtures < 1
+            or embedding < 0
+            or not 0 <= dropout < 1
+        ):
             raise UserError(
                 f"model: width={width} must be a multiple of {colours}, kernel={kernel} odd and above 1, levels={levels} 2 and more, "
-                f"mixtures={mixtures} 1 and more, dropout={dropout} 0 to below 1"
+                f"mixtures={mixtures} 1 and more, embedding={embedding} 0 and more, dropout={dropout} 0 to below 1"
             )
         channels = image_shape[0]
         self.gives = head
         self.levels = levels
         self.channels = channels
         self.colours = colours
-        self.first_rows = RowsAbove(channels, width, kernel, first=True)
-        self.first_left = MaskedConv2d(channels, width, kernel, "A", colours=colours, own_row=True)
+        self.shown = LevelFeatures(levels, embedding)
+        seen = channels * (1 + embedding)
+        self.first_rows = RowsAbove(seen, width, kernel, first=True)
+        self.first_left = MaskedConv2d(seen, width, kernel, "A", colours=colours, own_row=True)
         self.layers = nn.ModuleList(GatedLayer(width, num_classes, dilation, colours, dropout) for dilation in dilations)
         out = levels * channels if head == "logits" else mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
         self.last = MaskedConv2d(width, out, 1, "B", colours=colours)
@@ -72,7 +86,7 @@ class GatedPixelCNN(nn.Module):
         return self.colours
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Predicted:
-        x = images * 2 - 1
+        x = self.shown(images)
         rows, left = self.first_rows(x), self.first_left(x)
         for layer in self.layers:
             rows, left = layer(rows, left, labels)
@@ -105,13 +119,13 @@ class GatedPixelCNN(nn.Module):
 
     def note(self, state: dict[str, Any], images: Tensor, row: int, column: int) -> None:
         """What the colours of a position are, for it and for those that come after it."""
-        state["memories"][self.first_left].put(row, column, images[:, :, row, column] * 2 - 1)
+        state["memories"][self.first_left].put(row, column, self.shown(images[:, :, row, column]))
 
     def _next_row(self, state: dict[str, Any], images: Tensor, row: int) -> None:
         """The stack for the rows above, for a whole row at once."""
         caches = state["rows"]
         for before in range(max(0, state["row"]), row):
-            self.first_rows.put(caches[0], before, images[:, :, before : before + 1] * 2 - 1)
+            self.first_rows.put(caches[0], before, self.shown(images[:, :, before : before + 1]))
         x = self.first_rows.row(caches[0], row)
         state["given"] = []
         layer: Any

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from calotype.run_folder import read_json
+from calotype.run_folder import read_json, was_cut_off
 from calotype.types import UserError
 
 Plain = dict[str, Any]
@@ -38,7 +38,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        return str(self.record["status"])
+        """As it was noted; of a run that was cut off without a word, interrupted."""
+        status = str(self.record["status"])
+        return "interrupted" if was_cut_off(self.record) else status
 
     @property
     def finished(self) -> bool:
@@ -115,20 +117,30 @@ def by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return dict(sorted(found.items()))
 
 
+def with_metrics(tasks: dict[str, list[Run]], metrics: Sequence[str]) -> dict[str, list[Run]]:
+    """Those tasks whose runs have one of the metrics at least; all where none are asked for, or nobody has any."""
+    having = {task: runs for task, runs in tasks.items() if any(run.metrics.get(name) is not None for run in runs for name in metrics)}
+    return having or tasks
+
+
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """Of one task, in the order of their labels. Runs of one name are one study: each of its rows is expected to have all of its seeds."""
+    """Of one task, in the order of their labels. Runs of one folder and name are one study: its rows should have all of its seeds."""
     following = _following(runs)
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps(neutral(run, following), sort_keys=True), []).append(run)
     seeds: dict[Any, set[int]] = {}
     for run in runs:
-        seeds.setdefault(run.config.get("name"), set()).add(run.seed)
-    made = [Row({}, *_one_a_seed(group, seeds[group[0].config.get("name")])) for group in groups.values()]
+        seeds.setdefault(_study(run), set()).add(run.seed)
+    made = [Row({}, *_one_a_seed(group, set().union(*(seeds[_study(run)] for run in group)))) for group in groups.values()]
     firsts = [group[0] for group in groups.values()]
     for row, settings in zip(made, _telling(firsts, following), strict=True):
         row.settings = settings
     return sorted(made, key=lambda row: [by_size(value) for value in row.settings.values()])
+
+
+def _study(run: Run) -> tuple[Path, str]:
+    return run.folder.resolve().parent, str(run.config.get("name"))
 
 
 def neutral(run: Run, following: set[str]) -> Plain:

@@ -114,6 +114,8 @@ class OptunaSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if len(self.directions) != len(self.metrics):
             raise UserError(f"hydra.sweeper.direction={self.directions}: one for each of hydra.sweeper.metric={self.metrics}")
+        if wrong := [one for one in self.directions if one not in ("maximize", "minimize")]:
+            raise UserError(f"hydra.sweeper.direction={wrong[0]}: must be maximize | minimize")
         if self.pruner and len(self.metrics) > 1:
             raise UserError("hydra.sweeper.pruner: trials of several metrics cannot be pruned; set it to null")
         for kind, name in (("samplers", self.sampler), ("pruners", self.pruner)):
