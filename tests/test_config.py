@@ -60,7 +60,7 @@ TASKS = {
         "gan/unet_patch_residual": ["translation"],
         "gan/cycle": ["cyclegan"],
         "gan/cycle_light": ["cyclegan"],
-        **{f"pixelcnn/{key}": ["pixelcnn"] for key in ["pixelcnn", "linear", "gated_pixelcnn", "pixelcnn_pp"]},
+        **{f"pixelcnn/{key}": ["pixelcnn"] for key in ["pixelcnn", "linear", "gated_pixelcnn", "gated_levels", "pixelcnn_pp"]},
         **{
             f"dip/{key}": ["dip"]
             for key in [
