@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from calotype.cli_errors import RUN_ERROR, Parser, one_line_errors, say
@@ -42,6 +43,11 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         from calotype.report.runs import by_task, find_runs, with_metrics
         from calotype.report.table import make_table, text
 
+        if options.page is not None and options.page.is_dir():
+            raise UserError(f"--page {options.page}: a folder; name a file in it, as {options.page / 'runs.html'}")
+        wrong = str(options.paths[0])
+        if not options.paths[0].exists() and (near := get_close_matches(wrong, ("battle", "check"), 1, 0.7)):
+            raise UserError(f"{wrong}: no such folder; did you mean calotype-report {near[0]}?")
         runs, damaged = find_runs(options.paths)
         metrics = [name for name in options.metrics.split(",") if name]
         baseline = None if options.baseline is None else dict(_setting(one) for one in options.baseline)

@@ -108,6 +108,12 @@ def test_bad_input(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such folder" in capsys.readouterr().err
 
 
+def test_a_command_that_is_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report_main(["chek", "experiments"])
+    assert "chek: no such folder; did you mean calotype-report check?" in capsys.readouterr().err
+
+
 def test_two_tasks_and_a_damaged_run(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(study / "digits", 0, {"test/accuracy": 0.9}, task="classification")
     broken = study / "0.1-0" / "metrics.json"
@@ -154,7 +160,7 @@ def test_a_run_whose_process_is_gone_is_not_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--page", "."], "--page .: "),
+        (["--page", "."], "--page .: a folder; name a file in it, as runs.html"),
         (["--figures", "run.json"], "--figures run.json: File exists; give another path"),
         (["--baseline", "margin"], "--baseline margin: settings of a row, as KEY=VALUE"),
     ],
