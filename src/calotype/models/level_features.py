@@ -22,7 +22,6 @@ class LevelFeatures(nn.Module):
     def __init__(self, levels: int, size: int) -> None:
         super().__init__()
         self.levels = levels
-        self.size = size
         self.table = nn.Embedding(levels, size) if size else None
 
     def forward(self, images: Tensor) -> Tensor:
