@@ -57,6 +57,8 @@ TYPOS = {
     "dataset=image_folder": "dataset.root: must be given",
     "loss.label_smoothing=abc": "must be float",
     "resume=nowhere": "not a run folder",
+    "--dry-run": "--dry-run: no such option; did you mean dry_run=VALUE?",
+    "--mutirun": "--mutirun: no such option; did you mean --multirun?",
     "trainer.limit_train_batches=some": "trainer.limit_train_batches=some: a number of batches",
     "hydra.run.dir=/proc/nowhere": "hydra.run.dir: /proc/nowhere: ",
 }

@@ -131,6 +131,10 @@ def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.Captur
     assert "differs  test/accuracy: 0.123 before" in printed
     assert f"differs  data_hash: other before, {told['data_hash']} now" in printed
     assert "versions" not in printed
+    (tmp_path / "a" / "config.yaml").write_text("")
+    with pytest.raises(SystemExit):
+        rerun_main([f"{tmp_path}/a"])
+    assert "config.yaml: damaged (it has no task)" in capsys.readouterr().err
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

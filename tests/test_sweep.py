@@ -118,6 +118,7 @@ def test_failed_runs_are_told_and_run_again_when_asked(
     assert "calotype: failed: " in told.err
     assert "optimizer.lr=1e+30" in told.err
     assert "all runs" not in told.out
+    assert len([line for line in told.err.splitlines() if "the discriminator's loss" in line]) == 1
     with pytest.raises(SystemExit):
         main(swept)
     told = capsys.readouterr()
@@ -226,7 +227,7 @@ def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 def test_code_that_changed_since_the_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sweep.changed(tmp_path) is None
-    (tmp_path / sweep.FILE).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
+    (tmp_path / sweep.SWEEP).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
     assert sweep.changed(tmp_path) is None
     monkeypatch.setattr(sweep, "code_hash", lambda: "another")
     assert "commit abc" in str(sweep.changed(tmp_path))

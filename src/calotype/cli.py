@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from calotype.check import ConfigError, check_root
+from calotype.check import ConfigError, check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
-from calotype.schema import conf_dir
+from calotype.schema import RootConfig, conf_dir
 from calotype.types import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _failure, _started = 0, False
     given = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
+        _refuse_options(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
                 raise SystemExit(say("resume= goes on with one run; leave out -m", USAGE_ERROR))
@@ -44,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _hydra(given)
     if _failure:
         raise SystemExit(_failure)
+
+
+def _refuse_options(given: Sequence[str]) -> None:
+    """Hydra would tell an unknown one in many lines."""
+    legal = [name for action in get_args_parser()._actions for name in action.option_strings]
+    for option in (a.partition("=")[0] for a in given):
+        if option.startswith("--") and option not in legal:
+            key = option[2:].replace("-", "_")
+            setting = key in RootConfig.__dataclass_fields__
+            told = f"; did you mean {key}=VALUE?" if setting else nearest(option, legal) + "; settings are typed without dashes, as seed=1"
+            raise SystemExit(say(f"{option}: no such option{told}", USAGE_ERROR))
 
 
 def _is_study(given: Sequence[str]) -> bool:
@@ -70,12 +83,16 @@ def _sweep(given: list[str]) -> None:
     if not any(o.startswith("hydra.sweep.dir=") for o in given):
         given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
     sweep.begun.clear()
+    first = None
     try:
         _hydra(given)
     except SystemExit as end:  # 0 after a dry run, which Hydra has no other way to be told of
         if end.code:
             raise
+    except UserError as error:
+        first = error
     finally:
+        failed = []
         for folder in sweep.begun:
             from calotype.report.runs import by_task, find_runs
             from calotype.report.table import make_table, text
@@ -84,9 +101,13 @@ def _sweep(given: list[str]) -> None:
                 for task, runs in by_task(find_runs([folder])[0]).items():
                     print(f"\n{text(make_table(task, runs), 'terminal')}")
             print(f"\nsweep folder  {folder}", flush=True)
-            failed = sweep.failures(folder)
-            for overrides, error in failed:
-                print(f"calotype: failed: {overrides}: {' '.join(error.split())}", file=sys.stderr, flush=True)
+            for overrides, told in sweep.failures(folder):
+                failed.append(told)
+                print(f"calotype: failed: {overrides}: {' '.join(told.split())}", file=sys.stderr, flush=True)
+    if first is not None:
+        if str(first) in failed:  # told already
+            raise SystemExit(RUN_ERROR)
+        raise first
 
 
 def _application(cfg: DictConfig) -> None:
@@ -105,7 +126,8 @@ def _application(cfg: DictConfig) -> None:
 
             # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
             given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given), go_on=found != "new"))
+            choices = hydra_config.runtime.choices
+            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given), choices=choices, go_on=found != "new"))
     except UserError as error:
         if not single and not cfg.fail_fast:
             raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end

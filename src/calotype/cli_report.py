@@ -40,7 +40,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting")
     options = parser.parse_args(given)
     with one_line_errors():
-        from calotype.report.runs import by_task, find_runs, with_metrics
+        from calotype.report.runs import by_task, find_runs, not_begun, with_metrics
         from calotype.report.table import make_table, text
 
         if options.page is not None and options.page.is_dir():
@@ -56,6 +56,8 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         if len(tables) > 1:
             print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
         print("\n\n".join(text(table, options.form) for table in tables), flush=True)
+        for line in not_begun(options.paths):
+            say(line, 0)
         if options.page is not None:
             from calotype.report.page import write_page
 

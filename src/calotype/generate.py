@@ -46,7 +46,7 @@ def sample(
     elif temperature is not None:
         raise UserError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
     _ready(out)
-    yield from _write(module.draw(n, seed=seed, labels=labels, **options), out)
+    yield from _write_all(module.draw(n, seed=seed, labels=labels, **options), out)
 
 
 def complete(
@@ -88,8 +88,14 @@ def complete(
     given = torch.where(known, pixels, torch.nan)[None].repeat(n, 1, 1, 1)
     labels = None if label is None else torch.full((n,), _class(module, label))
     drawn = module.complete(given, seed=seed, labels=labels, temperature=_said(temperature), tell=_progress)
-    strip = torch.cat([pixels[None], given[:1].nan_to_num(0.5), drawn])
-    yield from _write(drawn, out, page=strip, columns=len(strip))
+    yield from _write(drawn, out)
+    page = [pixels, given[0].nan_to_num(0.5), *drawn]
+    captions = ["whole", "given", *(f"drawn {i}" for i in range(1, n + 1))]
+    columns = min(8, len(page))
+    eight_bit = [(tile * 255).round().to(torch.uint8) for tile in page]
+    figure = plots.image_grid(eight_bit, captions, title=image.name, colours=["black"] * len(page), columns=columns)
+    plots.save(figure, out / "grid.png")
+    yield str(out / "grid.png")
 
 
 def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = None, resize: bool = False) -> Iterator[tuple[str, float]]:
@@ -105,8 +111,8 @@ def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = No
     if module.conditional and label is None:
         raise UserError("score: the run is conditional; say the class by --label")
     look_for(images)
-    for path in images:
-        pixels = _at_levels(module, Path(path), resize=resize)[None]
+    read = [_at_levels(module, Path(path), resize=resize)[None] for path in images]  # all of them before a figure is told
+    for path, pixels in zip(images, read, strict=True):
         with torch.no_grad():
             nats = module(pixels, None if label is None else torch.full((1,), _class(module, label)))
         yield str(path), nats.item() / (pixels.numel() * math.log(2))
@@ -131,7 +137,7 @@ def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = N
     _ready(out)
     with torch.no_grad():
         images = torch.cat([module(part, None if labels is None else labels[: len(part)]) for part in latents.split(500)])
-    yield from _write(images, out)
+    yield from _write_all(images, out)
 
 
 def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Iterator[str]:
@@ -215,13 +221,18 @@ def _ready(out: Path) -> None:
         raise UserError(f"--out {out}: {found} files are in it, which would mix with what is drawn; give a folder that is new or empty")
 
 
-def _write(images: Tensor, out: Path, *, page: Tensor | None = None, columns: int | None = None) -> Iterator[str]:
+def _write(images: Tensor, out: Path) -> Iterator[str]:
     digits = len(str(len(images)))
     for i, image in enumerate(images, 1):
         path = out / f"{i:0{digits}}.png"
         plots.save_image(image[None], path)
         yield str(path)
-    if len(images) > 1 or page is not None:
+
+
+def _write_all(images: Tensor, out: Path) -> Iterator[str]:
+    """Also a grid of all."""
+    yield from _write(images, out)
+    if len(images) > 1:
         path = out / "grid.png"
-        plots.save_image(grid(images if page is None else page, columns or round(len(images) ** 0.5 + 0.499)), path)
+        plots.save_image(grid(images, round(len(images) ** 0.5 + 0.499)), path)
         yield str(path)

@@ -24,7 +24,7 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
     cfg = load_config(run_dir)
     # Not beside the old one, where a table of a sweep would take it for one of its runs.
     out = out or Path(cfg.paths.output_dir) / "reruns" / f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{record['config_hash']}"
-    result = launch(cfg, out, overrides=record.get("overrides", []))
+    result = launch(cfg, out, overrides=record.get("overrides", []), choices=record.get("choices"))
     names = sorted({*before, *result.metrics})
     different = [name for name in names if before.get(name) != result.metrics.get(name)]
     for name in different:

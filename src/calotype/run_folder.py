@@ -18,6 +18,7 @@ from calotype.types import UserError
 from calotype.whole_file import whole_file
 
 PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
 

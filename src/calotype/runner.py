@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
         return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
     cfg = _compose(Path(config_dir) if config_dir else conf_dir(), "config", overrides, hydra=True)
     check_root(cfg)
-    return launch(cfg, Path(cfg.hydra.run.dir), overrides=overrides)
+    return launch(cfg, Path(cfg.hydra.run.dir), overrides=overrides, choices=cfg.hydra.runtime.choices)
 
 
 def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
@@ -64,15 +64,24 @@ def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     """The config that the run in `folder` was started with.
 
     Raises:
-        ConfigError: it is no run folder.
+        ConfigError: it is no run folder, or its config is damaged.
     """
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
-    return _compose(folder, "config", overrides)
+    cfg = _compose(folder, "config", overrides)
+    if cfg.get("task") is None:
+        raise ConfigError(f"{folder / 'config.yaml'}: damaged (it has no task)")
+    return cfg
 
 
-def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_on: bool = False) -> Result:
-    """Check the config, run it in `run_dir`, and leave there how it went, whatever happens."""
+def launch(
+    cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), choices: Mapping[str, Any] | None = None, go_on: bool = False
+) -> Result:
+    """Check the config, run it in `run_dir`, and leave there how it went, whatever happens.
+
+    Args:
+        overrides, choices: what was typed, and the option of each config group, typed or not; for run.json.
+    """
     check(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:
@@ -85,6 +94,8 @@ def launch(cfg: DictConfig, run_dir: Path, *, overrides: Sequence[str] = (), go_
         "seed": cfg.seed,
         "config_hash": config_hash(cfg),
     }
+    if choices is not None:
+        fields["choices"] = {group: option for group, option in choices.items() if not group.startswith("hydra/")}
     record = RunRecord.go_on(run_dir, **fields) if go_on else RunRecord.start(run_dir, **fields)
     try:
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None})))

@@ -16,12 +16,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import check, tell_hydra
-from calotype.run_folder import git_state, is_running, read_json, write_json
+from calotype.run_folder import SWEEP, git_state, is_running, read_json, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
 from hydra_plugins.calotype_search.paired_sweeper import paired_jobs
 
-FILE = "sweep.json"  # in the sweep's folder: its command, its code, and what each job was last seen as
 HOW = ("dry_run=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
 HASH_LENGTH = 8
 
@@ -107,7 +106,7 @@ def look_ahead(config: DictConfig, config_name: str | None) -> None:
     print(plan(folder, list(states.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
     if config.dry_run:
         return
-    note = folder / FILE
+    note = folder / SWEEP
     told = read_json(note) if note.is_file() else {"code": code_hash(), **git_state()}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
@@ -178,7 +177,7 @@ def plan(folder: Path, states: Sequence[str], retry: bool, kinds: Sequence[Path]
 
 def changed(folder: Path) -> str | None:
     """What is to be said where the code is no longer that of the sweep's start."""
-    note = folder / FILE
+    note = folder / SWEEP
     if not note.is_file():
         return None
     began = read_json(note)
@@ -191,7 +190,7 @@ def changed(folder: Path) -> str | None:
 def failures(folder: Path) -> list[tuple[str, str]]:
     """Overrides and error of each failed job of the sweep."""
     found = []
-    for name in read_json(folder / FILE).get("folders", []) if (folder / FILE).is_file() else []:
+    for name in read_json(folder / SWEEP).get("folders", []) if (folder / SWEEP).is_file() else []:
         try:
             record = read_json(folder / name / "run.json")
         except UserError:

@@ -13,6 +13,7 @@ import pytest
 from calotype.cli_report import report_main
 from calotype.report.runs import by_task, find_runs, rows
 from calotype.report.table import make_table, text
+from calotype.run_folder import SWEEP
 from calotype.types import UserError
 from helpers import write_run
 
@@ -47,6 +48,28 @@ def test_what_no_override_tells_apart_the_config_does(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0, {"test/eer": 0.1}, loss={"margin": 0.2})
     write_run(tmp_path / "b", 0, {"test/eer": 0.1}, loss={"margin": 0.3})
     assert [row.settings for row in rows(find_runs([tmp_path])[0])] == [{"loss.margin": "0.2"}, {"loss.margin": "0.3"}]
+
+
+def test_a_group_that_was_not_typed_shows_its_default(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0, {"test/eer": 0.1}, model={"width": 4})
+    write_run(tmp_path / "b", 0, {"test/eer": 0.1}, "model=small", model={"width": 2})
+    record = tmp_path / "a" / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "choices": {"model": "large", "experiment": None}}))
+    assert [row.settings for row in rows(find_runs([tmp_path])[0])] == [{"model": "large"}, {"model": "small"}]
+
+
+def test_what_a_group_takes_over_whole_is_no_setting_of_its_own(tmp_path: Path) -> None:
+    for name, width in (("a", 2), ("b", 4)):
+        model = {"width": width, "part": {"depth": width}}
+        write_run(tmp_path / name, 0, {"test/eer": 0.1}, model=model, task={"model": model, "margin": {"width": 2}})
+    found = [row.settings for row in rows(find_runs([tmp_path])[0])]
+    assert found == [{"model.part.depth": "2", "model.width": "2"}, {"model.part.depth": "4", "model.width": "4"}]
+
+
+def test_jobs_that_have_not_begun_are_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / SWEEP).write_text(json.dumps({"folders": ["0.1-0", "0.2-0", "never", "nor this"]}))
+    report_main([str(study)])
+    assert f"{study}: 2 of the sweep's 4 jobs have not begun" in capsys.readouterr().err
 
 
 def test_missing_failed_and_repeated_seeds_are_told(study: Path) -> None:

@@ -83,6 +83,16 @@ def test_variance_stops_early_and_keeps_what_it_chose(run) -> None:  # type: ign
         run(*options, "task.iterations=30")
 
 
+def test_iterations_that_end_before_the_rule_are_an_alarm(run) -> None:  # type: ignore[no-untyped-def]
+    rule = ["task/stop=variance", "task.runs=2", "data.sigma=25"]
+    with pytest.warns(UserWarning, match="after 60 iterations the rule that stops had not settled in 2 of 2 fits"):
+        result = run(*rule, "task.stop.start=20", "task.stop.patience=40")
+    assert json.loads((result.run_dir / "run.json").read_text())["alarms"] == result.module.alarms
+    settled = run(*rule, "task.stop.start=1", "task.stop.patience=1")
+    assert not settled.module.alarms
+    assert not run().module.alarms  # who asks for a number of iterations gets it
+
+
 def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Whatever stands in them, the fit is the same; and the rule stops by them."""
     options = ["task/stop=held_out", "task.stop.start=5", "task.stop.patience=5", "task.iterations=20"]

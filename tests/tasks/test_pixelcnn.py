@@ -119,6 +119,10 @@ def test_apply_sample_complete_score(run, tmp_path: Path, capsys: pytest.Capture
     with torch.no_grad():
         nats = module(torch.from_numpy(given / 255).float()[None, None]).item()
     assert bits[0] == pytest.approx(nats / (64 * math.log(2)), abs=1e-3)
+    Image.new("L", (9, 9)).save(tmp_path / "large.png")
+    with pytest.raises(SystemExit):
+        apply_main([str(folder), "score", str(photo), str(tmp_path / "large.png")])
+    assert capsys.readouterr().out == ""  # no figure of the first, where the second can not be used
     assert bits[0] > bits[1]  # noise is the odd one out beside what the model drew itself
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from calotype.run_folder import read_json, was_cut_off
+from calotype.run_folder import SWEEP, read_json, was_cut_off
 from calotype.types import UserError
 
 Plain = dict[str, Any]
@@ -91,6 +92,18 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, damaged
 
 
+def not_begun(paths: Sequence[Path]) -> list[str]:
+    """A line for each sweep below `paths` that has jobs without a run."""
+    told = []
+    for note in sorted({found.resolve(): found for path in paths for found in path.rglob(SWEEP)}.values()):
+        with contextlib.suppress(UserError):
+            jobs = read_json(note).get("folders", [])
+            waiting = sum(not (note.parent / job / "run.json").is_file() for job in jobs)
+            if waiting:
+                told.append(f"{note.parent}: {waiting} of the sweep's {len(jobs)} jobs have not begun; its command goes on with it")
+    return told
+
+
 def read_run(folder: Path) -> Run:
     """Raises UserError where a file of it is damaged."""
     record = read_json(folder / "run.json")
@@ -145,7 +158,7 @@ def _study(run: Run) -> tuple[Path, str]:
 
 def neutral(run: Run, following: set[str]) -> Plain:
     """Its settings, `loss.margin` and so on, without what is none; of the keys that follow its seed no value."""
-    plain = flat({key: value for key, value in run.config.items() if key not in NEUTRAL})
+    plain = flat({key: value for key, value in without_copies(run.config).items() if key not in NEUTRAL})
     return {key: None if key in following else value for key, value in plain.items() if not key.endswith("num_workers")}
 
 
@@ -158,6 +171,18 @@ def _following(runs: Sequence[Run]) -> set[str]:
             if key.endswith("seed") and key not in typed:
                 found[key] = found.get(key, True) and value == run.seed
     return {key for key, follows in found.items() if follows}
+
+
+def without_copies(config: Plain) -> Plain:
+    """Each setting in one place: what a config takes over from another group whole, as `task.model: ${model}`, is left out."""
+
+    def is_copy(key: str, value: Any) -> bool:
+        return isinstance(value, dict) and config.get(key) == value
+
+    return {
+        group: {key: value for key, value in part.items() if not is_copy(key, value)} if isinstance(part, dict) else part
+        for group, part in config.items()
+    }
 
 
 def flat(config: Plain, prefix: str = "") -> dict[str, Any]:
@@ -192,7 +217,11 @@ def _telling(runs: Sequence[Run], following: set[str]) -> list[dict[str, str]]:
     typed = [dict(_typed(run)) for run in runs]
     leaves = [flat(run.config) for run in runs]
     keys = list(dict.fromkeys(key for overrides in typed for key in overrides))
-    values = {key: [str(t.get(key, leaf.get(key, ""))) for t, leaf in zip(typed, leaves, strict=True)] for key in keys}
+    chosen = [run.record.get("choices", {}) for run in runs]  # of a group that was not typed, the default
+    values = {
+        key: [str(t.get(key, leaf.get(key, choices.get(key) or ""))) for t, leaf, choices in zip(typed, leaves, chosen, strict=True)]
+        for key in keys
+    }
     values = {key: column for key, column in values.items() if len(set(column)) > 1}
     settings = [{key: column[i] for key, column in values.items()} for i in range(len(runs))]
     if len({tuple(one.values()) for one in settings}) < len(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -113,6 +114,7 @@ class DeepImagePrior(LightningModule):
             shape = [side * self._factor for side in image.observed.shape[-2:]]
             self.progress = {
                 "job": 0,
+                "unsettled": 0,  # fits that task.iterations ended before the rule did
                 "iteration": 0,
                 "seconds": 0.0,
                 "kept_at": torch.zeros(jobs, dtype=torch.int64),
@@ -204,7 +206,22 @@ class DeepImagePrior(LightningModule):
             row += [psnr(average, tile.clean, holes)] if holes is not None and holes.any() else []
         self.progress["curves"][job, at, : len(row)] = torch.stack([value.float() for value in row])
 
+    @property
+    def alarms(self) -> list[str]:
+        unsettled = self.progress.get("unsettled", 0)
+        fits = len(self.progress.get("curves", ()))
+        if not unsettled:
+            return []
+        which = "" if fits == 1 else f" in {unsettled} of {fits} fits"
+        return [f"after {self.iterations} iterations the rule that stops had not settled{which}: a larger task.iterations may restore more"]
+
+    def on_train_end(self) -> None:
+        for told in self.alarms:
+            warnings.warn(told, stacklevel=1)
+
     def _end_job(self, batch: SingleImageBatch) -> None:
+        if self.stop.window > 1 and not self.stop.done:  # a fixed number of iterations needs no more
+            self.progress["unsettled"] += 1
         self._merge(batch, self.progress["merged"], self.progress["weight"])
         self.progress["job"] += 1
         self.progress["iteration"] = 0
