@@ -33,7 +33,8 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         "--baseline",
         nargs="+",
         metavar="KEY=VALUE",
-        help="the row that the others are tested against: p of paired t-tests over seeds, corrected (Holm)",
+        help="the row that the others are tested against, or several, each for those that agree with it in all else: "
+        "p of paired t-tests over seeds, corrected (Holm)",
     )
     parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")

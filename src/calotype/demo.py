@@ -60,8 +60,9 @@ def main() -> None:
         rows.append((what, figure, result.metrics[figure]))
         folders.append(result.run_dir)
     print()
+    width = max(len(figure) for _, figure, _ in rows)
     for what, figure, value in rows:
-        print(f"{figure:22} {value:.4f}  {what}")
+        print(f"{figure:{width}} {value:7.4f}  {what}")
     runs = [read_run(folder) for folder in folders]
     page = Path("outputs") / "demo.html"
     write_page(page, runs, [make_table(task, of_it) for task, of_it in by_task(runs).items()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import socket
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def test_baseline_and_forms(study: Path) -> None:
     assert latex.count(r"\\") == 3
     assert "$\\pm$" in latex
     assert "0.0300 ± 0.0100" in text(table, "terminal")
+
+
+def test_a_baseline_for_each_of_the_remaining_settings(tmp_path: Path) -> None:
+    for width, gain in ((2, 0.01), (4, 0.0)):
+        for margin in (0.1, 0.2):
+            for seed in range(3):
+                eer = 0.1 * width + gain * (margin == 0.2) + 0.001 * seed
+                settings = {"loss": {"margin": margin}, "model": {"width": width}}
+                write_run(
+                    tmp_path / f"{width}-{margin}-{seed}",
+                    seed,
+                    {"test/eer": eer},
+                    f"loss.margin={margin}",
+                    f"model.width={width}",
+                    **settings,
+                )
+    runs = find_runs([tmp_path])[0]
+    table = make_table("facenet", runs, ["test/eer"], {"loss.margin": "0.1"})
+    assert table.p is not None
+    found = {(row.settings["loss.margin"], row.settings["model.width"]): p for row, (p,) in zip(table.rows, table.p, strict=True)}
+    assert all(math.isnan(found["0.1", width]) for width in ("2", "4"))
+    assert (found["0.2", "2"], found["0.2", "4"]) == (0.0, 1.0)  # always by the same 0.01, and by nothing
+    write_run(tmp_path / "alone", 0, {"test/eer": 0.1}, "loss.margin=0.2", "model.width=8", loss={"margin": 0.2}, model={"width": 8})
+    with pytest.raises(
+        UserError, match=r"--baseline loss.margin=0.1: 2 rows of that setting, none like loss.margin=0.2 model.width=8; rows"
+    ):
+        make_table("facenet", find_runs([tmp_path])[0], ["test/eer"], {"loss.margin": "0.1"})
 
 
 def test_a_figure_that_is_not_finite_is_not_averaged(tmp_path: Path) -> None:

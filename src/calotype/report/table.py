@@ -58,11 +58,12 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
         task: its name.
         runs: of it, finished or not.
         metrics: the columns; those that matter most by default.
-        baseline: settings of the row that the others are compared with, over the seeds that both have. The p values of a metric are
-            corrected for as many comparisons as there are (Holm).
+        baseline: settings of the row that the others are compared with, over the seeds that both have; of several such rows each other
+            one is compared with that which has its remaining settings. The p values of a metric are corrected for as many comparisons as
+            there are (Holm).
 
     Raises:
-        UserError: no run has a metric; the baseline is no row, or several.
+        UserError: no run has a metric; the baseline is no row, or several of which none has the remaining settings of another row.
     """
     known = sorted({name for run in runs for name, value in run.metrics.items() if value is not None})
     for name in metrics:
@@ -73,8 +74,10 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
     cells = [[summary(list(row.figures(name).values())) for name in chosen] for row in table]
     p = None
     if baseline is not None:
-        base = _one_row(table, baseline)
-        columns = [holm([math.nan if row is base else paired_p(base.figures(name), row.figures(name)) for row in table]) for name in chosen]
+        pairs = list(zip(_baselines(table, baseline), table, strict=True))
+        columns = [
+            holm([math.nan if row is base else paired_p(base.figures(name), row.figures(name)) for base, row in pairs]) for name in chosen
+        ]
         p = [list(values) for values in zip(*columns, strict=True)] if columns else [[] for _ in table]
     return Table(task, chosen, table, cells, p)
 
@@ -146,13 +149,24 @@ def _settings(table: Table) -> list[str]:
     return list(dict.fromkeys(key for row in table.rows for key in row.settings))
 
 
-def _one_row(table: Sequence[Row], wanted: Mapping[str, str]) -> Row:
-    found = [row for row in table if all(row.settings.get(key, "") == value for key, value in wanted.items())]
-    if len(found) != 1:
+def _baselines(table: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
+    """What each row is compared with."""
+    bases = [row for row in table if all(row.settings.get(key, "") == value for key, value in wanted.items())]
+    if len(bases) == 1:
+        return bases * len(table)
+    remaining = [key for key in dict.fromkeys(key for row in table for key in row.settings) if key not in wanted]
+    by_rest = {tuple(base.settings.get(key, "") for key in remaining): base for base in bases}
+    found = [by_rest.get(tuple(row.settings.get(key, "") for key in remaining)) for row in table]
+    alone = [row.label for row, base in zip(table, found, strict=True) if base is None]
+    if alone or not wanted:
         told = " ".join(f"{key}={value}" for key, value in wanted.items())
-        count = "no row" if not found else f"{len(found)} rows"
-        raise UserError(f"--baseline {told}: {count} of that setting; rows: {'; '.join(row.label for row in table)}")
-    return found[0]
+        count = (
+            f"{len(bases)} rows of that setting{f', none like {alone[0]}' if alone and bases else ''}"
+            if bases
+            else "no row of that setting"
+        )
+        raise UserError(f"--baseline {told}: {count}; rows: {'; '.join(row.label for row in table)}")
+    return [base for base in found if base is not None]
 
 
 def _mean(cell: Summary) -> str:
