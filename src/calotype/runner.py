@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +16,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
-from calotype.hardware import describe, own_processes, precision, strategy
-from calotype.own_gpu import devices
+from calotype.hardware import describe, own_processes
 from calotype.run_folder import RunRecord, finite, write_json, write_text
 from calotype.schema import conf_dir, config_hash, to_plain
+from calotype.trainer import make_trainer, name_of, quiet
 from calotype.types import UserError
+from calotype.user_errors import as_user_error, other_model
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def load(run_dir: str | Path, *, checkpoint: str | None = None) -> tuple[DictCon
     try:
         module.load_state_dict(stored["state_dict"])
     except RuntimeError as error:
-        raise UserError(_other_model(path, error)) from None
+        raise UserError(other_model(path, error)) from None
     return cfg, module.eval()
 
 
@@ -202,7 +199,7 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
 
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    _quiet()
+    quiet()
     if cfg.hardware.num_threads is not None:
         torch.set_num_threads(cfg.hardware.num_threads)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -211,9 +208,9 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     module = instantiate(cfg.task, spec=datamodule.spec)
     if judge is not None:
         module.judge = judge
-    module.to(memory_format=getattr(torch, _name(cfg.hardware.memory_format)))
+    module.to(memory_format=getattr(torch, name_of(cfg.hardware.memory_format)))
     manifest = getattr(datamodule, "split_manifest", None)
-    trainer = _trainer(cfg, run_dir, module, has_val=manifest is None or bool(manifest["sizes"]["val"]))
+    trainer = make_trainer(cfg, run_dir, module, has_val=manifest is None or bool(manifest["sizes"]["val"]))
     if record is not None:
         if manifest is not None:
             write_json(run_dir / "split.json", manifest)
@@ -245,114 +242,13 @@ def _train(cfg: DictConfig, run_dir: Path, go_on: bool, record: RunRecord | None
     return finite(metrics), module
 
 
-def _trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> Any:
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-    from pytorch_lightning import Trainer
-    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-
-    from calotype.callbacks.metrics_csv import MetricsCsv
-    from calotype.callbacks.plain_progress import PlainProgress
-    from calotype.checkpoint_io import AtomicCheckpointIO
-
-    callbacks = []
-    for callback in [instantiate(node) for node in (cfg.callbacks or {}).values()]:
-        watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
-        if isinstance(callback, ModelCheckpoint):
-            callback.dirpath = str(run_dir / "checkpoints")
-            if watches_val and not has_val:
-                continue  # the last is the best that is known
-        elif isinstance(callback, EarlyStopping) and watches_val and not has_val:
-            raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and data.val_fraction=0 leaves no validation")
-        callbacks.append(callback)
-    callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
-    if trial := os.environ.get("CALOTYPE_TRIAL"):  # of a search, see hydra_plugins.calotype_search
-        from calotype.callbacks.pruning import Prune
-
-        callbacks.append(Prune(**json.loads(trial)))
-    loggers = [MetricsCsv(run_dir / "metrics.csv")]
-    loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
-    hardware = cfg.hardware
-    try:
-        return Trainer(
-            accelerator=hardware.accelerator,
-            devices=devices(hardware.devices, hardware.accelerator),
-            num_nodes=hardware.num_nodes,
-            strategy=strategy(hardware.strategy, module),
-            precision=precision(hardware.precision, hardware.accelerator),
-            sync_batchnorm=hardware.sync_batchnorm,
-            deterministic=hardware.deterministic,
-            benchmark=not hardware.deterministic,
-            logger=loggers,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=run_dir,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
-            enable_progress_bar=sys.stdout.isatty(),
-            enable_model_summary=False,
-            **{**cfg.trainer, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
-
-
-def _profiler(kind: Any, run_dir: Path) -> Any:
-    """One that writes into the run folder; by name Lightning makes one that writes to a log which is kept quiet."""
-    if kind is None:
-        return None
-    from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
-
-    made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[_name(kind)]
-    return made(dirpath=run_dir, filename="profile")
-
-
-def _name(value: Any) -> str:
-    """Of an option that is an enumeration by the schema, and text in a config that was read back."""
-    return str(getattr(value, "name", value))
-
-
 def _checkpoint(run_dir: Path, which: Any) -> Path | None:
     """best.ckpt or last.ckpt, the other where it is missing."""
-    for candidate in (_name(which), "last"):
+    for candidate in (name_of(which), "last"):
         path = run_dir / "checkpoints" / f"{candidate}.ckpt"
         if path.exists():
             return path
     return None
-
-
-def as_user_error(error: BaseException) -> UserError | None:
-    """The one line for what is the user's to mend; None for a fault of the program's."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            # A worker process sends its traceback as the message.
-            worker = "Original Traceback" in str(cause)
-            return UserError(str(cause).rstrip().rpartition("UserError: ")[2]) if worker else cause
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return UserError(f"the disk is full{f' ({cause.filename})' if cause.filename else ''}: free some space, then resume the run")
-        if isinstance(cause, RuntimeError) and "loading state_dict" in str(cause):
-            return UserError(_other_model(Path("checkpoints/last.ckpt"), cause))
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _other_model(path: Path, error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return f"{path}: a checkpoint of another model ({lines[1] if len(lines) > 1 else lines[0]})"[:300]
-
-
-def _quiet() -> None:
-    """Lightning's advice that does not hold here."""
-    for message in (
-        ".*does not have many workers.*",  # batches come from memory
-        ".*smaller than the logging interval.*",  # small sets have few batches; epochs are logged all the same
-        ".*configure_optimizers.*returned `None`.*",  # a model that is fitted, not trained by gradients
-        ".*module.* in eval mode at the start of training.*",  # frozen features are meant to be
-        ".*Total length of `.*` across ranks is zero.*",  # a split without a validation side
-        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def _worker(run_dir: Path, go_on: bool) -> None:

@@ -130,7 +130,7 @@ def _try_parts(cfg: DictConfig, specs: dict[str, Any]) -> None:
     from hydra.utils import instantiate
     from torch import nn
 
-    from calotype.runner import as_user_error
+    from calotype.user_errors import as_user_error
 
     try:
         if data not in specs:

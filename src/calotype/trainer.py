@@ -1,0 +1,102 @@
+"""Lightning's Trainer, as the config asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from calotype.hardware import precision, strategy
+from calotype.own_gpu import devices
+from calotype.types import UserError
+
+
+def make_trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> Any:
+    """With the callbacks and loggers of the run; those that watch validation only where there is some.
+
+    Raises:
+        UserError: the hardware can not do what is asked, or a rule watches a validation that is not there.
+    """
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+
+    from calotype.callbacks.metrics_csv import MetricsCsv
+    from calotype.callbacks.plain_progress import PlainProgress
+    from calotype.checkpoint_io import AtomicCheckpointIO
+
+    callbacks = []
+    for callback in [instantiate(node) for node in (cfg.callbacks or {}).values()]:
+        watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
+        if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = str(run_dir / "checkpoints")
+            if watches_val and not has_val:
+                continue  # the last is the best that is known
+        elif isinstance(callback, EarlyStopping) and watches_val and not has_val:
+            raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and data.val_fraction=0 leaves no validation")
+        callbacks.append(callback)
+    callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+    if trial := os.environ.get("CALOTYPE_TRIAL"):  # of a search, see hydra_plugins.calotype_search
+        from calotype.callbacks.pruning import Prune
+
+        callbacks.append(Prune(**json.loads(trial)))
+    loggers = [MetricsCsv(run_dir / "metrics.csv")]
+    loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
+    hardware = cfg.hardware
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=devices(hardware.devices, hardware.accelerator),
+            num_nodes=hardware.num_nodes,
+            strategy=strategy(hardware.strategy, module),
+            precision=precision(hardware.precision, hardware.accelerator),
+            sync_batchnorm=hardware.sync_batchnorm,
+            deterministic=hardware.deterministic,
+            benchmark=not hardware.deterministic,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=run_dir,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
+            enable_progress_bar=sys.stdout.isatty(),
+            enable_model_summary=False,
+            **{**cfg.trainer, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
+
+
+def _profiler(kind: Any, run_dir: Path) -> Any:
+    """One that writes into the run folder; by name Lightning makes one that writes to a log which is kept quiet."""
+    if kind is None:
+        return None
+    from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+
+    made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[name_of(kind)]
+    return made(dirpath=run_dir, filename="profile")
+
+
+def name_of(value: Any) -> str:
+    """Of an option that is an enumeration by the schema, and text in a config that was read back."""
+    return str(getattr(value, "name", value))
+
+
+def quiet() -> None:
+    """Lightning's advice that does not hold here."""
+    for message in (
+        ".*does not have many workers.*",  # batches come from memory
+        ".*smaller than the logging interval.*",  # small sets have few batches; epochs are logged all the same
+        ".*configure_optimizers.*returned `None`.*",  # a model that is fitted, not trained by gradients
+        ".*module.* in eval mode at the start of training.*",  # frozen features are meant to be
+        ".*Total length of `.*` across ranks is zero.*",  # a split without a validation side
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
