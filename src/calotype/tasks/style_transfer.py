@@ -104,6 +104,15 @@ class StyleTransfer(LightningModule):
         """As it stands, (1, 3, H, W) in [0, 1] at the size of the scale; the last that was made of numbers."""
         return self.average[None].clamp(0, 1)
 
+    def shown(self) -> Tensor:
+        """The same in the colours that the result is to have."""
+        picture = self.picture()
+        if self.colours != "content":
+            return picture
+        content = self.trainer.datamodule.image.content.to(picture)  # type: ignore[attr-defined]
+        content = F.interpolate(content, picture.shape[2:], mode="bicubic", antialias=True, align_corners=False)
+        return with_chroma_of(picture, content.clamp(0, 1))
+
     def on_fit_start(self) -> None:
         if self.step == 0:
             batch: ContentStyleBatch = self._prepared(self.trainer.datamodule.image)  # type: ignore[attr-defined]
