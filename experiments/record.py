@@ -1,4 +1,4 @@
-"""Takes finished runs into experiments/: a JSON file of evidence each, and the table of README.md made from these files.
+"""Takes finished runs into experiments/: a JSON file of evidence each, and the tables of both READMEs made from these files.
 
 python experiments/record.py RUN...
 python experiments/record.py study STUDY SWEEP   what calotype-report reads of each run of a study, into experiments/STUDY/runs
@@ -16,6 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 START, END = "<!-- table: made by record.py -->", "<!-- end of table -->"
+GLANCE_START = "<!-- table: made by experiments/record.py -->"
 SHOWN = {
     "classification": ("test/accuracy", "test/balanced_accuracy", "test/average_precision", "test/tpr_at_fpr_1e-2", "val/accuracy"),
     "siamese": ("test/accuracy", "test/eer", "test/auroc", "test/tar_at_far_1e-2", "test/one_shot_accuracy", "val/accuracy"),
@@ -49,6 +50,29 @@ LOWER_IS_BETTER = {
     "test/eer", "val/eer", "patch_distance", "heldout/style_distance", "style_loss", "content_loss", "seconds_per_step",
     "seconds_per_iteration", "test/mode_kl", "test/frechet_distance", "test/kid", "test/nll_nats", "test/bits_per_dim", "val/nll_nats",
 }  # fmt: skip
+# The front page: task, what is measured, its files of evidence (of several the mean) and figure; a yardstick, its files and figure.
+GLANCE = (
+    ("classification", "20 people of LFW: accuracy", "classification/people20.json", "test/accuracy",
+     "the lecture's network on the same split", "classification/people20_lecture.json", "test/accuracy"),
+    ("siamese", "the same person? 20 of LFW never seen: equal error rate", "siamese/faces.json", "test/eer",
+     "the lecture's network", "siamese/faces_lecture.json", "test/eer"),
+    ("facenet", "20 people of LFW never seen, by embeddings: equal error rate", "facenet/lfw__seed-?.json", "test/eer",
+     "LDA of the same ImageNet features, one seed", "facenet/lfw__model-embedding.lda__model.features-efficientnet_lite0.json", "test/eer"),
+    ("dip", "noise of 25 of 255 from F16, 256x256: PSNR",
+     "dip/denoise__dataset.clean-dip.denoising.F16_GT.png__data.shrink-2.json", "psnr_at_stop",
+     "BM3D", "dip/denoise__dataset.clean-dip.denoising.F16_GT.png__data.shrink-2.json", "baseline/bm3d_psnr"),
+    ("dip", "text over a photograph: PSNR of the holes", "dip/inpaint_text__data.shrink-2.json", "hole_psnr_at_stop",
+     "biharmonic", "dip/inpaint_text__data.shrink-2.json", "baseline/hole_biharmonic_psnr"),
+    ("style_transfer", "Gram distance in a network that was not optimized over, mean of six pictures",
+     "style_transfer/gatys__*.json", "heldout/style_distance",
+     "the content images themselves", "style_transfer/gatys__*.json", "content_image/heldout/style_distance"),
+    ("gan", "MNIST: Frechet distance of a classifier's features", "gan/mnist.json", "test/frechet_distance",
+     "real images against others", "gan/mnist.json", "test/frechet_floor"),
+    ("cgan", "a classifier from 20 real digits of each and drawn ones: accuracy", "cgan/augmentation__seed-?.json",
+     "test/augmented_accuracy", "from the real ones alone", "cgan/augmentation__seed-?.json", "test/few_real_accuracy"),
+    ("pixelcnn", "MNIST of 256 levels: bits per dimension", "pixelcnn/mnist_256.json", "test/bits_per_dim",
+     "PNG", "pixelcnn/mnist_256.json", "test/png_bits_per_dim"),
+)  # fmt: skip
 NAME = str.maketrans({"/": ".", "=": "-", "'": None})  # of a file, from an override
 KEPT = ("name", "seed", "config_hash", "split_hash", "wall_seconds", "git_commit", "git_dirty", "versions", "hardware")
 
@@ -104,14 +128,38 @@ def _table_of(task: str, shown: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def glance() -> str:
+    """Markdown of the front page's table."""
+    lines = ["| task | what | figure | yardstick | minutes |", "|---|---|---|---|---|"]
+    for task, what, files, name, yardstick, others, other in GLANCE:
+        figure, minutes, seeds = _mean(files, name)
+        mark, _, _ = _mean(others, other)
+        told = f"{what} (mean of {seeds} seeds)" if "?" in files else what
+        lower = name in LOWER_IS_BETTER
+        shown = _short(figure, name, upwards=lower), _short(mark, name, upwards=not lower)  # in doubt for the yardstick
+        lines.append(f"| {task} | {told} | {shown[0]} | {yardstick}: {shown[1]} | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
+def _mean(files: str, name: str) -> tuple[float, float, int]:
+    """Of the evidence whose path has that form: the figure, minutes of a run, how many there are."""
+    told = [json.loads(path.read_text()) for path in sorted(HERE.glob(files))]
+    count = len(told)
+    return sum(one["metrics"][name] for one in told) / count, sum(one["wall_seconds"] for one in told) / count / 60, count
+
+
+def _short(value: float, name: str, *, upwards: bool) -> str:
+    return f"{_cut(value, upwards=upwards, digits=2)} dB" if "psnr" in name else _cut(value, upwards=upwards, digits=3)
+
+
 def _row(command: str, names: tuple[str, ...], figures: list[float | None], rest: list[str]) -> str:
     cells = ["" if value is None else _cut(value, upwards=name in LOWER_IS_BETTER) for name, value in zip(names, figures, strict=True)]
     return "| " + " | ".join([command, *cells, *rest]) + " |"
 
 
-def _cut(value: float, *, upwards: bool) -> str:
-    """Four digits, so that a figure never looks better than it is."""
-    return f"{(math.ceil if upwards else math.floor)(value * 10000) / 10000:.4f}"
+def _cut(value: float, *, upwards: bool, digits: int = 4) -> str:
+    """So many digits, so that a figure never looks better than it is."""
+    return f"{(math.ceil if upwards else math.floor)(value * 10**digits) / 10**digits:.{digits}f}"
 
 
 def record_study(study: str, sweep: Path) -> int:
@@ -144,6 +192,9 @@ def main() -> None:
     readme = HERE / "README.md"
     before, _, rest = readme.read_text().partition(START)
     readme.write_text(f"{before}{START}\n{table()}\n{END}{rest.partition(END)[2]}")
+    front = HERE.parent / "README.md"
+    before, _, rest = front.read_text().partition(GLANCE_START)
+    front.write_text(f"{before}{GLANCE_START}\n{glance()}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

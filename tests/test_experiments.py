@@ -27,6 +27,8 @@ def test_table_is_made_from_the_evidence() -> None:
     spec.loader.exec_module(module)
     text = (EXPERIMENTS / "README.md").read_text()
     assert text.partition(module.START)[2].partition(module.END)[0].strip() == module.table()
+    front = (EXPERIMENTS.parent / "README.md").read_text()
+    assert front.partition(module.GLANCE_START)[2].partition(module.END)[0].strip() == module.glance()
 
 
 def test_evidence_is_of_clean_finished_runs_without_paths() -> None:
