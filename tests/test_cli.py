@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import calotype
-from calotype.cli import main
+from calotype.cli import _report, main
 from calotype.cli_apply import apply_main
+from calotype.runner import Result
 
 FAST = ["model.widths=[4,8]", "debug=fast", "hardware=cpu", "logger=none"]
 
@@ -43,6 +44,14 @@ def test_runs_and_prints_table_and_folder(capsys: pytest.CaptureFixture[str]) ->
     assert f"test/accuracy           {figures['test/accuracy']:.4f}" in out
     assert json.loads((folder / "run.json").read_text())["seed"] == 0
     assert json.loads((folder / "run.json").read_text())["overrides"] == [*FAST, "seed=0", "name=mine"]
+
+
+def test_films_are_in_the_list_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("samples.png", "film.gif", "restored.tif"):
+        (tmp_path / "images" / name).touch()
+    _report(Result({}, tmp_path, object()))
+    assert [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()[:-1]] == ["film.gif", "samples.png"]
 
 
 TYPOS = {

@@ -48,6 +48,14 @@ def test_whole_run_folder(run) -> None:  # type: ignore[no-untyped-def]
         assert film.n_frames == 8  # type: ignore[attr-defined]
 
 
+def test_samples_have_a_column_for_each_class(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("task.conditional=true", "trainer.max_epochs=1", "callbacks.pictures.completions=0")
+    shown = pixels(result.run_dir / "images/samples.png")
+    assert shown.shape == (2 * 66 + 2, 10 * 66 + 2)
+    seven = result.module.draw(20, seed=2, labels=torch.arange(20) % 10)[17, 0]
+    assert np.array_equal(shown[68:132:8, 7 * 66 + 2 : 8 * 66 : 8], (seven * 255).round().to(torch.uint8).numpy())
+
+
 def test_the_likelihood_is_one_over_all_images(run) -> None:  # type: ignore[no-untyped-def]
     """Of all 2^6 images of 2x3 pixels, by the model that was trained."""
     module = run("data.levels=2", "data.preprocess.size=[2,3]", "data.binarise=threshold").module
@@ -223,6 +231,8 @@ def test_texture_by_both(tmp_path: Path) -> None:
     ):
         assert names <= {p.stem for p in (result.run_dir / "images").glob("*.png")}
         assert pixels(result.run_dir / "images/efros_leung.png").shape == (14, 14)
+        marked = np.abs(pixels(result.run_dir / "images/filled.png")[..., :3].astype(int) - (0xD5, 0x5E, 0x00)).max(2) < 40
+        assert marked.sum() > 100  # the hole's frame, in every tile
     assert not (plain.run_dir / "images/texture.png").exists()
     sample = torch.from_numpy(pixels(plain.run_dir / "images/efros_leung.png"))
     assert sample.unique().numel() > 3
