@@ -164,7 +164,7 @@ def _cut(value: float, *, upwards: bool, digits: int = 4) -> str:
 
 def record_study(study: str, sweep: Path) -> int:
     """Write `run.json`, `config.yaml` and `metrics.json` of every run, without what is of this machine's folders or name; how many."""
-    runs = [path.parent for path in sorted(sweep.glob("*/run.json"))]
+    runs = [sweep / job for job in sorted(json.loads((sweep / "sweep.json").read_text())["folders"])]  # of the grid as it is now
     target = HERE / study / "runs"
     shutil.rmtree(target, ignore_errors=True)
     for run in runs:
