@@ -15,9 +15,10 @@ import pytest
 from calotype import sweep
 from calotype.cli import main
 from calotype.cli_report import report_main
-from calotype.run_folder import _process_start
+from calotype.run_folder import SWEEP, _process_start
 from calotype.runner import compose_config
 from calotype.schema import config_hash
+from calotype.types import UserError
 
 FAST = [
     "experiment=classification/digits",
@@ -89,13 +90,13 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureF
         assert process.stdout is not None
         ends = 0
         for line in process.stdout:
-            ends += line.startswith("run folder")
+            ends += "run folder" in line
             if ends == 1 and line.startswith("epoch 3/"):
                 process.send_signal(signal.SIGKILL)
                 break
     main(["-m", *swept, *killed])
     told = capsys.readouterr().out
-    assert "sweep of 4 runs in killed: 1 finished, 1 to go on with, 2 new; about 0." in told
+    assert "sweep of 4 runs in killed: 1 finished, 1 to go on with, 2 new; about " in told
     assert told.count("finished before") == 1
     records = [json.loads(path.read_text()) for path in Path("killed").glob("*/run.json")]
     assert sorted(len(record.get("resumed", [])) for record in records) == [0, 0, 0, 1]
@@ -118,7 +119,12 @@ def test_failed_runs_are_told_and_run_again_when_asked(
     assert "calotype: failed: " in told.err
     assert "optimizer.lr=1e+30" in told.err
     assert "all runs" not in told.out
-    assert len([line for line in told.err.splitlines() if "the discriminator's loss" in line]) == 1
+    assert [line.split("lr=")[1][:5] for line in told.err.splitlines() if "the sweep goes on" in line] == ["1e+30"]  # when it happened
+    assert told.err.count("the discriminator's loss") == 2  # then, and in the list at the end
+    assert "Error executing job" not in told.err
+    assert [line for line in told.out.splitlines() if line.startswith("test/modes ")]  # the other's figures, in one line
+    assert "test/mode_kl" not in told.out
+    assert "retry=true runs again what failed" in told.err
     with pytest.raises(SystemExit):
         main(swept)
     told = capsys.readouterr()
@@ -129,6 +135,15 @@ def test_failed_runs_are_told_and_run_again_when_asked(
     told = capsys.readouterr()
     assert "1 finished, 1 failed and to be run again" in told.out
     assert "failed before" not in told.err
+
+
+def test_figures_that_are_damaged_are_not_finished(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"status": "finished"}))
+    (tmp_path / "metrics.json").write_text("{}")
+    assert sweep.state(tmp_path) == "finished"
+    (tmp_path / "metrics.json").write_text('{"test/acc')
+    with pytest.raises(UserError, match=r"metrics.json: damaged .*; without the folder .* it is run again"):
+        sweep.state(tmp_path)
 
 
 def test_fail_fast_stops_at_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +242,7 @@ def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 def test_code_that_changed_since_the_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sweep.changed(tmp_path) is None
-    (tmp_path / sweep.SWEEP).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
+    (tmp_path / SWEEP).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
     assert sweep.changed(tmp_path) is None
     monkeypatch.setattr(sweep, "code_hash", lambda: "another")
     assert "commit abc" in str(sweep.changed(tmp_path))

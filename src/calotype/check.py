@@ -203,11 +203,11 @@ def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
 
 
 def _alternatives(hint: Any) -> list[Any] | None:
-    """The parts of a union where all are plain types or Literals, else None."""
+    """The parts of a union where all are plain types or Literals, else None; a tensor (`lr: float | Tensor`) no config can give."""
     if hint is None:
         return None
     union = typing.get_origin(hint) in (typing.Union, pytypes.UnionType)
-    parts = list(typing.get_args(hint)) if union else [hint]
+    parts = [p for p in typing.get_args(hint) if getattr(p, "__name__", "") != "Tensor"] if union else [hint]
     return parts if all(p in SIMPLE or typing.get_origin(p) is Literal for p in parts) else None
 
 

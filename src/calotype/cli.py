@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
+from calotype.run_folder import SWEEP, shown
 from calotype.schema import RootConfig, conf_dir
 from calotype.types import UserError
 
@@ -54,8 +55,11 @@ def _refuse_options(given: Sequence[str]) -> None:
     for option in (a.partition("=")[0] for a in given):
         if option.startswith("--") and option not in legal:
             key = option[2:].replace("-", "_")
-            setting = key in RootConfig.__dataclass_fields__
-            told = f"; did you mean {key}=VALUE?" if setting else nearest(option, legal) + "; settings are typed without dashes, as seed=1"
+            value = RootConfig.__dataclass_fields__[key].default if key in RootConfig.__dataclass_fields__ else None
+            if value is False:
+                told = f"; did you mean {key}=true?"
+            else:
+                told = nearest(option, legal) + "; settings are typed without dashes, as seed=1"
             raise SystemExit(say(f"{option}: no such option{told}", USAGE_ERROR))
 
 
@@ -83,16 +87,13 @@ def _sweep(given: list[str]) -> None:
     if not any(o.startswith("hydra.sweep.dir=") for o in given):
         given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
     sweep.begun.clear()
-    first = None
+    failed = []
     try:
         _hydra(given)
     except SystemExit as end:  # 0 after a dry run, which Hydra has no other way to be told of
         if end.code:
             raise
-    except UserError as error:
-        first = error
     finally:
-        failed = []
         for folder in sweep.begun:
             from calotype.report.runs import by_task, find_runs
             from calotype.report.table import make_table, text
@@ -104,10 +105,9 @@ def _sweep(given: list[str]) -> None:
             for overrides, told in sweep.failures(folder):
                 failed.append(told)
                 print(f"calotype: failed: {overrides}: {' '.join(told.split())}", file=sys.stderr, flush=True)
-    if first is not None:
-        if str(first) in failed:  # told already
-            raise SystemExit(RUN_ERROR)
-        raise first
+    if failed:
+        print("calotype: the same command with retry=true runs again what failed", file=sys.stderr, flush=True)
+        raise SystemExit(RUN_ERROR)
 
 
 def _application(cfg: DictConfig) -> None:
@@ -127,13 +127,27 @@ def _application(cfg: DictConfig) -> None:
             # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
             given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
             choices = hydra_config.runtime.choices
-            _report(runner.launch(cfg, run_dir, overrides=cast(list[str], given), choices=choices, go_on=found != "new"))
+            result = runner.launch(cfg, run_dir, overrides=cast(list[str], given), choices=choices, go_on=found != "new")
+            if single:
+                _report(result)
+            else:
+                _report_briefly(result, cfg.task._target_.split(".")[-2])
     except UserError as error:
-        if not single and not cfg.fail_fast:
-            raise  # in a sweep Hydra goes on with the other jobs, and tells the first error at the end
-        if not single:
+        if not single and cfg.fail_fast:
             raise SystemExit(say(f"{' '.join(hydra_config.overrides.task)}: {error}; fail_fast=true stops here", RUN_ERROR)) from None
+        if not single:
+            if not _is_noted(run_dir):
+                raise  # Hydra goes on with the other jobs, and tells the first error at the end
+            say(f"{' '.join(hydra_config.overrides.task)}: {error}; the sweep goes on", RUN_ERROR)
+            return
         _failure = say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
+
+
+def _is_noted(run_dir: Path) -> bool:
+    """Whether the end of the sweep will tell that this job of it failed."""
+    from calotype import sweep
+
+    return (run_dir.parent / SWEEP).is_file() and sweep.state(run_dir) == "failed"
 
 
 def _found(cfg: DictConfig, run_dir: Path) -> str:
@@ -145,16 +159,14 @@ def _found(cfg: DictConfig, run_dir: Path) -> str:
         say(told, 0)
     found = sweep.state(run_dir)
     if found == "finished":
-        print(f"finished before  {run_dir}", flush=True)
+        print(f"finished before  {shown(run_dir)}", flush=True)
     elif found == "failed" and not cfg.retry:
-        raise UserError(f"failed before ({read_json(run_dir / 'run.json').get('error')}); retry=true runs it again")
+        raise UserError(f"failed before ({read_json(run_dir / 'run.json').get('error')})")
     return found
 
 
 def _report(result: Result) -> None:
     """The table of final figures and the run folder."""
-    from calotype.runner import shown
-
     if result.module is None:
         return
     rows = sorted(result.metrics.items())
@@ -178,6 +190,15 @@ def _report(result: Result) -> None:
     for picture in sorted(p for p in (result.run_dir / "images").glob("*.*") if p.suffix in (".png", ".gif")):
         print(f"picture     {shown(picture)}")
     print(f"run folder  {shown(result.run_dir)}", flush=True)
+
+
+def _report_briefly(result: Result, task: str) -> None:
+    """One line for a job of a sweep."""
+    from calotype.report.table import main_metrics
+
+    if result.module is not None:
+        shortened = [f"{name} {_number(result.metrics[name])}" for name in main_metrics(task, result.metrics)]
+        print("  ".join([*shortened, f"run folder  {shown(result.run_dir)}"]), flush=True)
 
 
 def _number(value: float | None) -> str:

@@ -49,7 +49,7 @@ def main() -> None:
     from calotype.report.page import write_page
     from calotype.report.runs import by_task, read_run
     from calotype.report.table import make_table
-    from calotype.runner import shown
+    from calotype.run_folder import shown
 
     start = time.perf_counter()
     folders: list[Path] = []

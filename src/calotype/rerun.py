@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calotype.run_folder import read_json
-from calotype.runner import launch, load_config, shown
+from calotype.run_folder import read_json, shown
+from calotype.runner import launch, load_config
 from calotype.types import UserError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,13 @@ PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetri
 SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
+
+
+def shown(path: Path) -> str:
+    """The path as a person would type it from here."""
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
 
 
 def write_text(path: Path, text: str) -> None:

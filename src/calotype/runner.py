@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check, check_root
 from calotype.hardware import describe, own_processes
-from calotype.run_folder import RunRecord, finite, write_json, write_text
+from calotype.run_folder import RunRecord, finite, shown, write_json, write_text
 from calotype.schema import conf_dir, config_hash, to_plain
 from calotype.trainer import make_trainer, name_of, quiet
 from calotype.types import UserError
@@ -142,13 +141,6 @@ def load(run_dir: str | Path, *, checkpoint: str | None = None) -> tuple[DictCon
     except RuntimeError as error:
         raise UserError(other_model(path, error)) from None
     return cfg, module.eval()
-
-
-def shown(path: Path) -> str:
-    """The path as a person would type it from here."""
-    with contextlib.suppress(ValueError):
-        return str(path.resolve().relative_to(Path.cwd()))
-    return str(path)
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:

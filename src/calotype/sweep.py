@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import check, tell_hydra
-from calotype.run_folder import SWEEP, git_state, is_running, read_json, write_json
+from calotype.run_folder import SWEEP, git_state, is_running, read_json, shown, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
 from hydra_plugins.calotype_search.paired_sweeper import paired_jobs
@@ -147,11 +147,20 @@ def _try_parts(cfg: DictConfig, specs: dict[str, Any]) -> None:
 
 
 def state(folder: Path) -> str:
-    """Of a job: new, finished, failed, running, or interrupted, which is also what a killed one is."""
+    """Of a job: new, finished, failed, running, or interrupted, which is also what a killed one is.
+
+    Raises:
+        UserError: what it left is damaged.
+    """
     if not (folder / "run.json").is_file():
         return "new"
     record = read_json(folder / "run.json")
     status = str(record.get("status"))
+    if status == "finished":
+        try:
+            read_json(folder / "metrics.json")
+        except UserError as error:
+            raise UserError(f"{error}; without the folder {shown(folder)} it is run again") from None
     return "interrupted" if status == "running" and not is_running(record) else status
 
 
@@ -170,8 +179,9 @@ def plan(folder: Path, states: Sequence[str], retry: bool, kinds: Sequence[Path]
     earlier = [path for root in (folder, *kinds) for path in root.glob("*/run.json")]
     seconds = [value for path in earlier if (value := _seconds(path)) is not None]
     if ahead and seconds:
-        minutes = ahead * sum(seconds) / len(seconds) / 60
-        line += f"; about {minutes:.1f} minutes one after the other, by {len(seconds)} earlier"
+        total = ahead * sum(seconds) / len(seconds)
+        told = f"{total / 60:.1f} minutes" if total >= 60 else f"{total:.0f} seconds"
+        line += f"; about {told} one after the other, going by {len(seconds)} earlier runs"
     return line
 
 

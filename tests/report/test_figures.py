@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calotype.cli_report import report_main
+from calotype.report.curves import read_curves
 from calotype.report.figures import curves, factor, parallel
 from calotype.report.runs import find_runs
 from calotype.report.table import Table, make_table
@@ -47,6 +48,13 @@ def test_a_band_is_mean_and_deviation_over_seeds(study: Path) -> None:
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(0.0)
     assert band[:, 1].max() == pytest.approx(4.0)
+
+
+def test_the_evaluation_after_the_training_is_no_point(tmp_path: Path) -> None:
+    lines = ["0,0,train/loss,3", "1,1,train/loss,2", "0,0,val/loss,3", "1,1,val/loss,nan", "2,2,val/loss,1", "2,2,test/loss,1", "2,2,val"]
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,name,value", *lines]))
+    assert read_curves(tmp_path) == {"train/loss": {0: 3.0, 1: 2.0}, "val/loss": {0: 3.0}}
+    assert read_curves(tmp_path / "absent") == {}
 
 
 def test_bars_of_a_factor_are_the_intervals(study: Path) -> None:

@@ -104,6 +104,11 @@ def test_baseline_and_forms(study: Path) -> None:
     assert latex.count(r"\\") == 3
     assert "$\\pm$" in latex
     assert "0.0300 ± 0.0100" in text(table, "terminal")
+    note = "p: paired t-test over seeds against loss.margin=0.1; corrected (Holm)"
+    assert all(text(table, form).count(note) == 1 for form in ("terminal", "markdown", "latex"))
+    assert note not in text(table, "csv")
+    assert "p: paired" not in text(make_table("facenet", runs, ["test/eer"]), "terminal")
+    assert "Mean ±" not in text(make_table("facenet", [run for run in runs if run.seed == 0]), "terminal")  # a seed has no spread
 
 
 def test_a_baseline_for_each_of_the_remaining_settings(tmp_path: Path) -> None:
@@ -133,6 +138,20 @@ def test_a_baseline_for_each_of_the_remaining_settings(tmp_path: Path) -> None:
         make_table("facenet", find_runs([tmp_path])[0], ["test/eer"], {"loss.margin": "0.1"})
 
 
+def test_a_baseline_of_settings_that_change_together(tmp_path: Path) -> None:
+    """As in a paired sweep: who names one of them has named both."""
+    for rate, batch in ((0.1, 8), (0.2, 16)):
+        for margin in (1, 2):
+            settings = {"rate": rate, "batch": batch, "margin": margin}
+            for seed in range(2):
+                figure = {"test/eer": rate + 0.01 * seed * margin}
+                write_run(tmp_path / f"{rate}-{margin}-{seed}", seed, figure, *(f"{k}={v}" for k, v in settings.items()), **settings)
+    table = make_table("facenet", find_runs([tmp_path])[0], ["test/eer"], {"rate": "0.1"})
+    assert table.p is not None
+    assert [math.isnan(p) for (p,) in table.p] == [True, True, False, False]
+    assert "rate=0.1, each row against the one that agrees with it in all else" in text(table, "terminal")
+
+
 def test_a_figure_that_is_not_finite_is_not_averaged(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0, {"test/eer": None})
     write_run(tmp_path / "b", 1, {"test/eer": 0.25})
@@ -142,8 +161,12 @@ def test_a_figure_that_is_not_finite_is_not_averaged(tmp_path: Path) -> None:
 
 def test_bad_input(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = find_runs([study])[0]
-    with pytest.raises(UserError, match=r"--metrics test/none: no run of task facenet has it; there are: test/eer, test/rank1"):
-        make_table("facenet", runs, ["test/none"])
+    with pytest.raises(UserError, match=r"--metrics none: no run of task facenet has it \(there are: test/eer, test/rank1\)"):
+        make_table("facenet", runs, ["none"])
+    with pytest.raises(UserError, match=r"--metrics test/er: no run of task facenet has it; did you mean test/eer\?"):
+        make_table("facenet", runs, ["test/er"])
+    with pytest.raises(UserError, match=r"--baseline loss\.margn: no row has that setting; did you mean loss\.margin\?"):
+        make_table("facenet", runs, [], {"loss.margn": "0.1"})
     with pytest.raises(UserError, match=r"--baseline loss\.margin=9: no row of that setting; rows: loss\.margin=0\.1; loss\.margin=0\.2"):
         make_table("facenet", runs, [], {"loss.margin": "9"})
     with pytest.raises(UserError, match="2 rows of that setting"):

@@ -93,6 +93,7 @@ def test_iterations_that_end_before_the_rule_are_an_alarm(run) -> None:  # type:
     assert not run().module.alarms  # who asks for a number of iterations gets it
 
 
+@pytest.mark.filterwarnings("ignore:after .* iterations the rule")
 def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Whatever stands in them, the fit is the same; and the rule stops by them."""
     options = ["task/stop=held_out", "task.stop.start=5", "task.stop.patience=5", "task.iterations=20"]
@@ -114,6 +115,7 @@ def test_held_out_pixels_are_not_fitted(run, tmp_path: Path) -> None:  # type: i
     assert two.module.progress["curves"][1, :, 2].isnan().all()  # nothing is held out any more
 
 
+@pytest.mark.filterwarnings("ignore:after .* iterations the rule")
 def test_a_fit_leaves_to_the_others_what_it_did_not_see(run) -> None:  # type: ignore[no-untyped-def]
     options = [
         "task/stop=held_out",

@@ -28,12 +28,12 @@ class StylePictures(Callback):
         at = trainer.global_step
         if trainer.is_global_zero and (at in self.progress or (self.every and at % self.every == 0)):
             painted: Any = pl_module
-            plots.save_image(painted.shown(), _folder(trainer) / "progress" / f"{at:05}.png")
+            plots.save_image(painted.picture(), _folder(trainer) / "progress" / f"{at:05}.png")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         painted: Any = pl_module
         if trainer.is_global_zero and trainer.global_step:
-            plots.save_image(painted.shown(), _folder(trainer) / "result.png")
+            plots.save_image(painted.picture(), _folder(trainer) / "result.png")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found: Stylization | None = getattr(pl_module, "stylization", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from calotype.report.curves import Points, read_curves
 from calotype.report.runs import Row, Run, by_size
 from calotype.report.statistics import summary
 from calotype.report.table import Table
@@ -21,7 +21,6 @@ FORMS = ("svg", "pdf")
 MOST_ROWS = 10  # whose curves can be told apart
 # Okabe and Ito's, which eyes that do not tell red from green do tell apart, and two more
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00", "#7f3f98", "#7a7a7a")
-Points = dict[int, float]
 
 
 def write_figures(folder: Path, table: Table) -> list[Path]:
@@ -48,12 +47,12 @@ def write_figures(folder: Path, table: Table) -> list[Path]:
 def curves(rows: Sequence[Row], name: str) -> Figure:
     """A line for each of the first rows, the mean over its seeds at steps that all have, and a band of one standard deviation each way."""
     figure, axes = _axes("training step", name)
-    if len(rows) > MOST_ROWS:
-        axes.set_title(f"the first {MOST_ROWS} of {len(rows)} rows", fontsize=8)
+    which = f", the first {MOST_ROWS} of {len(rows)} rows" if len(rows) > MOST_ROWS else ""
+    axes.set_title(f"mean ± standard deviation over seeds{which}", fontsize=8)
     for row, colour in zip(rows[:MOST_ROWS], COLOURS, strict=False):
         steps, mean, sd = _band([_read(run, name) for run in row.runs])
         if len(steps):
-            axes.plot(steps, mean, color=colour, label=row.label)
+            axes.plot(steps, mean, color=colour, label=row.label, marker="o" if len(steps) == 1 else None)
             axes.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
     axes.legend(fontsize=7, frameon=False)
     return figure
@@ -62,6 +61,7 @@ def curves(rows: Sequence[Row], name: str) -> Figure:
 def factor(table: Table, key: str, metric: str) -> Figure:
     """The metric over the values of one setting, mean and 95 % interval; rows that agree in all other settings are joined."""
     figure, axes = _axes(key, metric)
+    axes.set_title("mean and its 95 % interval over seeds", fontsize=8)
     values = list(dict.fromkeys(row.settings.get(key, "") for row in table.rows))
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in table.rows:
@@ -148,15 +148,7 @@ def _read(run: Run, name: str) -> Points:
 
 @cache
 def _points(folder: Path) -> dict[str, Points]:
-    """All curves of a run: value by step."""
-    found: dict[str, Points] = {}
-    file = folder / "metrics.csv"
-    if file.is_file():
-        with file.open(newline="") as lines:
-            for line in csv.DictReader(lines):
-                if line["value"]:
-                    found.setdefault(line["name"], {})[int(line["step"])] = float(line["value"])
-    return found
+    return read_curves(folder)
 
 
 def _band(seeds: Sequence[Points]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

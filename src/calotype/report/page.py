@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
 import json
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from calotype.report.curves import read_curves
 from calotype.report.runs import Run, flat, without_copies
 from calotype.report.table import Table, grid, main_metrics
 from calotype.whole_file import whole_file
@@ -65,7 +65,7 @@ def _told(run: Run, budget: int) -> dict[str, Any]:
             key: str(value) for key, value in flat(without_copies(run.config)).items() if not key.startswith(("paths.", "logger"))
         },
         "config": yaml.dump(run.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
-        "curves": _curves(run.folder / "metrics.csv"),
+        "curves": _curves(run.folder),
         "thumbnail": _thumbnail(run.folder / "images"),
         "pictures": pictures,
         "film": film,
@@ -131,20 +131,10 @@ def _uri(image: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(image).decode()
 
 
-def _curves(file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Name to (step, value), of training and validation; thinned to some points."""
-    if not file.is_file():
-        return {}
-    found: dict[str, list[tuple[int, float]]] = {}
-    with file.open(newline="") as lines:
-        for row in csv.DictReader(lines):
-            try:
-                step, value = int(row["step"]), float(row["value"])
-            except (KeyError, TypeError, ValueError):  # the last line of a run that was cut off
-                continue
-            if math.isfinite(value) and row["name"].startswith(("train/", "val/")):
-                found.setdefault(row["name"], []).append((step, float(f"{value:.5g}")))
-    return {name: points[:: math.ceil(len(points) / POINTS)] for name, points in sorted(found.items()) if len(points) > 1}
+def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Name to (step, value), thinned to some points."""
+    curves = {name: [(step, float(f"{value:.5g}")) for step, value in points.items()] for name, points in read_curves(folder).items()}
+    return {name: points[:: math.ceil(len(points) / POINTS)] for name, points in sorted(curves.items()) if len(points) > 1}
 
 
 def _html(table: Table) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from calotype.check import nearest
 from calotype.report.runs import Row, Run, rows
 from calotype.report.statistics import Summary, holm, paired_p, summary
 from calotype.types import UserError
@@ -42,6 +43,7 @@ class Table:
         rows: in order.
         cells: a summary for each row and metric.
         p: for each row and metric the paired test against the baseline, corrected; NaN in the baseline's own row. None without a baseline.
+        baseline: in words.
     """
 
     task: str
@@ -49,6 +51,7 @@ class Table:
     rows: list[Row]
     cells: list[list[Summary]]
     p: list[list[float]] | None
+    baseline: str = ""
 
 
 def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), baseline: Mapping[str, str] | None = None) -> Table:
@@ -68,18 +71,24 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
     known = sorted({name for run in runs for name, value in run.metrics.items() if value is not None})
     for name in metrics:
         if name not in known:
-            raise UserError(f"--metrics {name}: no run of task {task} has it; there are: {', '.join(known) or 'none'}")
+            raise UserError(
+                f"--metrics {name}: no run of task {task} has it{nearest(name, known)} (there are: {', '.join(known) or 'none'})"
+            )
     chosen = tuple(metrics) or main_metrics(task, known)
     table = rows(runs)
     cells = [[summary(list(row.figures(name).values())) for name in chosen] for row in table]
-    p = None
+    p, against = None, ""
     if baseline is not None:
-        pairs = list(zip(_baselines(table, baseline), table, strict=True))
+        bases = _baselines(table, baseline)
+        against = " ".join(f"{key}={value}" for key, value in baseline.items())
+        if any(base is not bases[0] for base in bases):
+            against += ", each row against the one that agrees with it in all else"
+        pairs = list(zip(bases, table, strict=True))
         columns = [
             holm([math.nan if row is base else paired_p(base.figures(name), row.figures(name)) for base, row in pairs]) for name in chosen
         ]
         p = [list(values) for values in zip(*columns, strict=True)] if columns else [[] for _ in table]
-    return Table(task, chosen, table, cells, p)
+    return Table(task, chosen, table, cells, p, against)
 
 
 def main_metrics(task: str, known: Iterable[str]) -> tuple[str, ...]:
@@ -94,17 +103,29 @@ def text(table: Table, form: str) -> str:
     if form == "csv":
         return _csv(table)
     head, body = grid(table)
+    note = _note(table)
     if form == "markdown":
         lines = ["| " + " | ".join(line) + " |" for line in ([cell.replace("|", "\\|") for cell in row] for row in [head, *body])]
-        return "\n".join([f"**{table.task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:]])
+        return "\n".join([f"**{table.task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:], *(["", note] if note else [])])
     if form == "latex":
         lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in [head, *body]]
         columns = "l" * len(_settings(table)) + "r" * (len(head) - len(_settings(table)) - 1) + "l"
-        start = [rf"% {table.task}; needs the package booktabs", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        told = [f"% {note}"] if note else []
+        start = [rf"% {table.task}; needs the package booktabs", *told, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         return "\n".join([*start, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     aligned = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *body]]
-    return "\n".join([table.task, *(f"  {line}" for line in aligned)])
+    return "\n".join([table.task, *(f"  {line}" for line in [*aligned, note] if line)])
+
+
+def _note(table: Table) -> str:
+    """What its numbers are, where there are several seeds."""
+    if not any(cell.n > 1 for cells in table.cells for cell in cells):
+        return ""
+    told = "Mean ± standard deviation over seeds, and the mean's 95 % interval (Student's t)."
+    if table.p is None:
+        return told
+    return f"{told} p: paired t-test over seeds against {table.baseline}; corrected (Holm) for the comparisons of a metric."
 
 
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -151,10 +172,14 @@ def _settings(table: Table) -> list[str]:
 
 def _baselines(table: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
     """What each row is compared with."""
+    keys = dict.fromkeys(key for row in table for key in row.settings)
+    for key in wanted:
+        if key not in keys:
+            raise UserError(f"--baseline {key}: no row has that setting{nearest(key, keys)} (there are: {', '.join(keys) or 'none'})")
     bases = [row for row in table if all(row.settings.get(key, "") == value for key, value in wanted.items())]
     if len(bases) == 1:
         return bases * len(table)
-    remaining = [key for key in dict.fromkeys(key for row in table for key in row.settings) if key not in wanted]
+    remaining = [key for key in keys if key not in wanted and not _goes_with(key, wanted, table)]
     by_rest = {tuple(base.settings.get(key, "") for key in remaining): base for base in bases}
     found = [by_rest.get(tuple(row.settings.get(key, "") for key in remaining)) for row in table]
     alone = [row.label for row, base in zip(table, found, strict=True) if base is None]
@@ -167,6 +192,12 @@ def _baselines(table: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
         )
         raise UserError(f"--baseline {told}: {count}; rows: {'; '.join(row.label for row in table)}")
     return [base for base in found if base is not None]
+
+
+def _goes_with(key: str, others: Iterable[str], table: Sequence[Row]) -> bool:
+    """Whether a setting always changes together with others, as in a paired sweep."""
+    values = {(tuple(row.settings.get(other, "") for other in others), row.settings.get(key, "")) for row in table}
+    return len(values) == len({first for first, _ in values})
 
 
 def _mean(cell: Summary) -> str:

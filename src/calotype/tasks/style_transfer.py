@@ -101,17 +101,17 @@ class StyleTransfer(LightningModule):
         self.stylization: Stylization | None = None  # of the test
 
     def picture(self) -> Tensor:
-        """As it stands, (1, 3, H, W) in [0, 1] at the size of the scale; the last that was made of numbers."""
-        return self.average[None].clamp(0, 1)
-
-    def shown(self) -> Tensor:
-        """The same in the colours that the result is to have."""
-        picture = self.picture()
+        """As it stands, (1, 3, H, W) in [0, 1] at the size of the scale, in the colours that the result is to have."""
+        picture = self._painted()
         if self.colours != "content":
             return picture
         content = self.trainer.datamodule.image.content.to(picture)  # type: ignore[attr-defined]
         content = F.interpolate(content, picture.shape[2:], mode="bicubic", antialias=True, align_corners=False)
         return with_chroma_of(picture, content.clamp(0, 1))
+
+    def _painted(self) -> Tensor:
+        """In its own colours; the last that was made of numbers."""
+        return self.average[None].clamp(0, 1)
 
     def on_fit_start(self) -> None:
         if self.step == 0:
@@ -157,7 +157,7 @@ class StyleTransfer(LightningModule):
 
     def test_step(self, batch: ContentStyleBatch, batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False):
-            result = F.interpolate(self.picture(), self.spec.image_shape[1:], mode="bicubic", align_corners=False).clamp(0, 1)
+            result = F.interpolate(self._painted(), self.spec.image_shape[1:], mode="bicubic", align_corners=False).clamp(0, 1)
             figures = self._figures(batch, result)
         if self.colours == "content":
             result = with_chroma_of(result, batch.content)
@@ -206,7 +206,7 @@ class StyleTransfer(LightningModule):
 
     def _enlarge(self) -> None:
         """Go on at the next scale, from the picture of this one, with a new optimizer."""
-        image = F.interpolate(self.picture(), self._size(self._scale), mode="bicubic", align_corners=False).clamp(0, 1)[0]
+        image = F.interpolate(self._painted(), self._size(self._scale), mode="bicubic", align_corners=False).clamp(0, 1)[0]
         self.pixels = nn.Parameter(image)
         self.average = image.clone()
         self._targets = None
