@@ -221,7 +221,7 @@ class DeepImagePrior(LightningModule):
 
     def _end_job(self, batch: SingleImageBatch) -> None:
         if self.stop.window > 1 and not self.stop.done:  # a fixed number of iterations needs no more
-            self.progress["unsettled"] += 1
+            self.progress["unsettled"] = self.progress.get("unsettled", 0) + 1  # not there in older checkpoints
         self._merge(batch, self.progress["merged"], self.progress["weight"])
         self.progress["job"] += 1
         self.progress["iteration"] = 0
