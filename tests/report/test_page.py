@@ -32,7 +32,7 @@ def page(tmp_path: Path) -> Path:
     for seed in (0, 1):
         for margin in (0.1, 0.2):
             folder = runs / f"{margin}-{seed}"
-            write_run(folder, seed, {"test/eer": margin + 0.01 * seed}, f"loss.margin={margin}", loss={"margin": margin})
+            write_run(folder, seed, {"test/eer": margin + 0.01 * seed}, "data.size=8", f"loss.margin={margin}", loss={"margin": margin})
             picture(folder / "images" / "roc.png", 64, seed)
             (folder / "metrics.csv").write_text("step,epoch,name,value\n0,0,train/loss,2.0\n9,0,train/loss,1.0\n9,0,val/eer,\n")
     restored = runs / "restored"
@@ -41,7 +41,7 @@ def page(tmp_path: Path) -> Path:
         picture(restored / "images" / f"{name}.png", 200, i)
     for i in range(30):
         picture(restored / "images" / "film" / f"{i:05}.png", 64, i)
-    write_run(runs / "failed", 2, {}, "loss.margin=0.1", status="failed", loss={"margin": 0.1})
+    write_run(runs / "failed", 2, {}, "data.size=8", "loss.margin=0.1", status="failed", loss={"margin": 0.1})
     out = tmp_path / "pages" / "page.html"
     report_main([str(runs), "--page", str(out)])
     return out
@@ -87,10 +87,11 @@ def test_page_in_a_browser(page: Path, browser) -> None:  # type: ignore[no-unty
     field.send_keys("margin=0.2 seed=1")
     assert browser.find_element("id", "count").text == "1 of 6"
     assert "test/eer 0.2100" in texts(browser, "#cards li")[0]
+    assert texts(browser, "#cards .quiet") == ["loss.margin=0.2 seed=1"]  # without what all runs of its name have
     browser.find_element("css selector", "#cards .open").send_keys(Keys.ENTER)
     dialog = browser.find_element("id", "dialog")
     assert dialog.is_displayed()
-    assert "calotype loss.margin=0.2 seed=1" in dialog.text
+    assert "calotype data.size=8 loss.margin=0.2 seed=1" in dialog.text
     assert "train/loss: 1.0000 to 2, steps 0 to 9" in dialog.text
     dialog.send_keys(Keys.ESCAPE)
     assert not dialog.is_displayed()

@@ -146,9 +146,7 @@ def _read(run: Run, name: str) -> Points:
     return _points(run.folder).get(name, {})
 
 
-@cache
-def _points(folder: Path) -> dict[str, Points]:
-    return read_curves(folder)
+_points = cache(read_curves)
 
 
 def _band(seeds: Sequence[Points]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
