@@ -11,6 +11,8 @@ import pytest
 import yaml
 from torch import Tensor, nn
 
+from calotype.run_folder import FORMAT
+
 REAL_DATA = os.environ.get("CALOTYPE_DATA", "")
 
 
@@ -45,7 +47,15 @@ def write_run(
 ) -> None:
     """A run folder as the runner leaves it, as far as a report looks."""
     folder.mkdir(parents=True)
-    record = {"task": task, "seed": seed, "status": status, "start": start, "overrides": [*overrides, f"seed={seed}"], "error": None}
+    record = {
+        "format": FORMAT,
+        "task": task,
+        "seed": seed,
+        "status": status,
+        "start": start,
+        "overrides": [*overrides, f"seed={seed}"],
+        "error": None,
+    }
     (folder / "run.json").write_text(json.dumps(record))
     whole = {"name": "study", "seed": seed, "paths": {"data_dir": str(folder)}, "data": {"split_seed": seed, "num_workers": seed}, **config}
     whole.setdefault("dataset", {"seed": 0})

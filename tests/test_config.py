@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.utils import instantiate
 
 import calotype
+from calotype.building import build_task
 from calotype.check import ConfigError, check
-from calotype.runner import _compose
+from calotype.compose import compose_config
 from calotype.schema import conf_dir, config_hash, register
 
 REPOSITORY = Path(__file__).parents[1]
@@ -135,7 +135,7 @@ def needs_of(option: str, task: str) -> list[str]:
 
 def compose(*overrides: str):  # type: ignore[no-untyped-def]
     register()
-    return _compose(CONF, "config", overrides)
+    return compose_config(overrides)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -166,7 +166,7 @@ def test_options_build(task: str, option: str) -> None:
     name = "model.backbone.name=squeezenet1_1" if option == "model=embedding/torchvision" else name
     cfg = compose(f"task={task}", option, name, *needs_of(option, task))
     spec = DataSpec((1, 64, 64), ("a", "b", "c"), (5, 3, 2), 1, (1, 64, 64))
-    module = instantiate(cfg.task, spec=spec)
+    module = build_task(cfg, spec)
     assert type(module).__module__ == f"calotype.tasks.{task}"
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import calotype
+from calotype.callbacks.metrics_csv import read_metrics
 from calotype.check import ConfigError
 from calotype.hardware import precision
 from calotype.run_folder import RunRecord
@@ -48,7 +49,7 @@ def test_killed_and_resumed_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
     assert not (killed / "metrics.json").exists()
     resumed = calotype.run([f"resume={killed}"])
     assert (killed / "metrics.json").read_bytes() == (tmp_path / "whole8" / "metrics.json").read_bytes()
-    assert (killed / "metrics.csv").read_text() == (tmp_path / "whole8" / "metrics.csv").read_text()
+    assert read_metrics(killed / "metrics.csv") == read_metrics(tmp_path / "whole8" / "metrics.csv")
     assert resumed.metrics == whole.metrics
     assert status(killed) == "finished"
     with pytest.raises(UserError, match="is finished"):
@@ -62,16 +63,6 @@ def test_resumed_before_the_first_checkpoint_starts_over(tmp_path: Path) -> None
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     (tmp_path / "a" / "run.json").write_text(json.dumps({**record, "status": "failed"}))
     assert calotype.run([f"resume={tmp_path}/a"]).metrics == whole.metrics
-
-
-def test_resume_with_more_epochs_or_another_model(tmp_path: Path) -> None:
-    calotype.run([*RANDOM, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/a"])
-    record = json.loads((tmp_path / "a" / "run.json").read_text())
-    (tmp_path / "a" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    with pytest.raises(UserError, match=r"last.ckpt: a checkpoint of another model"):
-        calotype.run([f"resume={tmp_path}/a", "model.widths=[4,16]", "task.model.widths=[4,16]"])
-    assert status(tmp_path / "a") == "failed"
-    assert not (tmp_path / "a" / "metrics.json").exists()
 
 
 def test_resume_needs_a_run_folder(tmp_path: Path) -> None:
@@ -153,7 +144,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_disk_that_fills_in_a_checkpoint_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from calotype.checkpoint_io import AtomicCheckpointIO
+    from calotype.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 
     path = tmp_path / "c" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
@@ -165,7 +156,7 @@ def test_disk_that_fills_in_a_checkpoint_leaves_the_one_before(tmp_path: Path, m
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space"):
         AtomicCheckpointIO().save_checkpoint({"a": 2}, path)
-    assert torch.load(path) == {"a": 1}
+    assert read_checkpoint(path)["a"] == 1
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 

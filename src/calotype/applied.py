@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from calotype.runner import load, load_config
+from calotype.compose import load_config
+from calotype.runner import load
 from calotype.types import DataSpec, UserError
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
 from calotype.applied import fit, load_for, look_for, targets_in
+from calotype.building import build
 from calotype.datasets.image_file import is_image_file, read_image
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.hardware import precision
@@ -57,7 +57,7 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
     if not 1 <= top <= len(spec.class_names):
         raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
     look_for(images)
-    preprocess = instantiate(cfg.data.preprocess)
+    preprocess = build(cfg.data.preprocess)
     for path in images:
         pixels = fit(preprocess(read_image(Path(path), spec.channels)), spec)
         with torch.no_grad():
@@ -201,7 +201,7 @@ class Verifier:
             raise UserError(
                 f"{run_dir}: its checkpoint has no threshold, since no validation went before; train it with data.val_fraction above 0"
             )
-        self.preprocess = instantiate(self.cfg.data.preprocess)
+        self.preprocess = build(self.cfg.data.preprocess)
         head = getattr(self.module, "head", None)
         self.by_squared_distance = head is None or head.gives == "distances"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 
 from calotype.applied import load_for
+from calotype.building import build_data
 from calotype.types import UserError
 
 TIE = 0.1  # how far the test ratio may be from 1 for the sample ratio to count
@@ -46,7 +46,7 @@ def battle(first: str | Path, second: str | Path, *, n: int = 2000, seed: int = 
             )
     if a.spec.image_shape != b.spec.image_shape or a.spec.class_names != b.spec.class_names:
         raise UserError(f"{first} and {second}: trained on unlike data, {a.spec.image_shape} and {b.spec.image_shape}")
-    data = instantiate(cfg.data)
+    data = build_data(cfg)
     data.setup("test")
     real, labels = data.images("test", n, seed=seed)
     count = len(real) // (a.pack * b.pack) * (a.pack * b.pack)

@@ -8,6 +8,7 @@ import types as pytypes
 import typing
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -15,11 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from calotype.building import SHARED, at, shared_parts
 from calotype.schema import RootConfig, conf_dir, to_plain
 from calotype.types import Needs, UserError
 
-# Arguments that `runner` gives, not the config.
-GIVEN = {"task": {"spec"}, "logger": {"save_dir"}}
 # What a sweep can be run by, and the extra of pyproject.toml that it takes.
 ENGINES: dict[str, dict[str, str]] = {
     "launcher": {"basic": "", "joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
@@ -32,8 +32,12 @@ class ConfigError(UserError):
     """A config that cannot run. Exit code 2."""
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise ConfigError, naming the key, at the first thing that is wrong."""
+def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
+    """Raise ConfigError, naming the key, at the first thing that is wrong.
+
+    Args:
+        is_resumed: a run goes on with it; where its first weights came from no longer matters.
+    """
     plain = check_root(cfg)
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
@@ -44,6 +48,10 @@ def check(cfg: DictConfig) -> None:
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
     _check_kinds(plain)
+    _check_shared(plain)
+    source = plain["init_from"]
+    if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
+        raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
 
 
 def check_root(cfg: DictConfig) -> dict[str, Any]:
@@ -57,8 +65,8 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         plain = to_plain(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(tell(error)) from None
-    if isinstance(plain["data"], dict) and "dataset" in plain["data"] and plain["data"]["dataset"] is None:
-        raise ConfigError("dataset: must be given, as dataset=VALUE")
+    if plain["data"] is None:
+        raise ConfigError("data: must be given, as data=VALUE")
     if not 0 <= plain["seed"] < 2**32:
         raise ConfigError(f"seed={plain['seed']}: a whole number from 0 to {2**32 - 1}")
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
@@ -164,17 +172,28 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
     named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = {str(key) for key in raw if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")}
+    shared = shared_parts(target, path)
+    for name in sorted(given & set(shared)):
+        raise ConfigError(f"{path}.{name}: it has one place in the config, {shared[name]}; set it there")
+
+    provided = {*_framework_arguments(path), *shared}
     for name in sorted(given - set(named)):
         if not takes_any:
-            legal = sorted(set(named) - GIVEN.get(path.partition(".")[0], set()))
+            legal = sorted(set(named) - provided)
             what = str(node["_target_"]).rpartition(".")[2]
             raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal)} (it takes {', '.join(legal)})")
     if not node.get("_partial_") and "_args_" not in raw:
-        provided = given | GIVEN.get(path.partition(".")[0], set())
-        absent = [name for name, p in named.items() if p.default is p.empty and name not in provided]
+        absent = [name for name, p in named.items() if p.default is p.empty and name not in given | provided]
         if absent:
             raise ConfigError(f"{path}.{absent[0]}: {node['_target_']} needs it, and it is not given")
     _check_values(path, target, {name: node[name] for name in given & set(named)})
+
+
+def _framework_arguments(path: str) -> set[str]:
+    """What the framework hands to the part at this place, beside what other groups hold."""
+    if path == "task":
+        return {"spec"}
+    return {"save_dir"} if path.startswith("logger.") and path.count(".") == 1 else set()
 
 
 def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
@@ -218,11 +237,23 @@ def _words(hint: Any) -> list[Any] | None:
     return literals if literals and str not in parts else None
 
 
+def _check_shared(plain: dict[str, Any]) -> None:
+    """What a task or DataModule must have from another place of the config is there."""
+    for group in SHARED:
+        target = locate(str(plain[group]["_target_"]), group)
+        parameters = inspect.signature(target).parameters
+        for name, place in shared_parts(target, group).items():
+            if at(plain, place) is None and parameters[name].default is inspect.Parameter.empty:
+                what = str(plain[group]["_target_"]).rpartition(".")[2]
+                raise ConfigError(f"{place}: {what} needs it; give one, as {place.replace('.', '/')}=NAME")
+
+
 def _check_kinds(plain: dict[str, Any]) -> None:
     """Each task states what it needs of its data, model and loss; anything else is refused."""
+    for group, option in (("task", "classification"), ("data", "labelled")):
+        if not isinstance(plain[group], dict) or "_target_" not in plain[group]:
+            raise ConfigError(f"{group}: has no _target_; choose one as {group}={option}")
     node = plain["task"]
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError("task: has no _target_; choose one as task=classification")
     task = node["_target_"].split(".")[-2]
     needs: Needs | None = getattr(locate(node["_target_"], "task"), "needs", None)
     if needs is None:
@@ -237,7 +268,9 @@ def _check_kinds(plain: dict[str, Any]) -> None:
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:
-        parts = {name: part for name, part in node.items() if isinstance(part, dict) and "_target_" in part}
+        shared = shared_parts(locate(node["_target_"], "task"), "task")
+        parts = {**{name: at(plain, place) for name, place in shared.items()}, **node}
+        parts = {name: part for name, part in parts.items() if isinstance(part, dict) and "_target_" in part}
         told = mismatch(**{name: locate(part["_target_"], f"task.{name}") for name, part in parts.items()})
         if told:
             raise ConfigError(told)

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _failure, _started = 0, False
     given = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
+        if given[:1] == ["fetch"]:
+            return _fetch(given[1:])
         _refuse_options(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
@@ -47,6 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _hydra(given)
     if _failure:
         raise SystemExit(_failure)
+
+
+def _fetch(given: Sequence[str]) -> None:
+    """`calotype fetch OVERRIDES...`"""
+    if not given or given[0].startswith("-"):
+        raise SystemExit(say("fetch takes the overrides of a run, as calotype fetch experiment=gan/mnist", USAGE_ERROR))
+    from calotype.fetch import fetch
+
+    for line in fetch(given):
+        print(line, flush=True)
 
 
 def _refuse_options(given: Sequence[str]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from calotype.applied import fit, load_for, look_for, targets_in
+from calotype.building import build
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
 from calotype.data.levels import quantise
@@ -149,7 +149,7 @@ def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> I
     cfg, module = load_for(run_dir, "translate", TRANSLATORS)
     look_for(images)
     targets = targets_in(out, images)
-    pair = instantiate(cfg.data.pair)
+    pair = build(cfg.data.pair)
     channels = module.spec.input_shape[0]
     for path, target in zip(images, targets, strict=True):
         given = pair.given(read_image(Path(path), module.spec.channels)[None].float() / 255)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import platform
 import sys
@@ -69,14 +70,14 @@ def _cpu_name() -> str:
 
 
 @contextlib.contextmanager
-def own_processes(run_dir: Path, go_on: bool) -> Iterator[None]:
+def own_processes(run_dir: Path, start: Any) -> Iterator[None]:
     """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
     import torch.distributed
 
     launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
 
     def command(*_: Any, **__: Any) -> list[str]:
-        return [sys.executable, "-m", "calotype.runner", str(run_dir), "resume" if go_on else "start"]
+        return [sys.executable, "-m", "calotype.runner", str(run_dir), json.dumps(start.to_plain())]
 
     saved = launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd
     environment = {name: os.environ.get(name) for name in PROCESS_VARIABLES}

@@ -20,6 +20,7 @@ from calotype.whole_file import whole_file
 
 PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
+FORMAT = 2  # of run folders and checkpoints; 1 had none written into it
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
 
@@ -54,6 +55,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def check_format(record: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError where the record is of another version's format."""
+    found = record.get("format", 1)
+    if found != FORMAT:
+        raise UserError(f"{path}: written by another version of Calotype (format {found}, this one reads {FORMAT}); run it again")
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a run has claimed the folder; an empty run.json was left by one that was killed before it began."""
+    path = folder / "run.json"
+    return path.is_file() and path.stat().st_size > 0
+
+
 class RunRecord:
     """run.json, from `running` to how it ended. Also keeps a little disk free, so that the end of a run on a full disk can be told."""
 
@@ -62,6 +76,12 @@ class RunRecord:
         self.fields = fields
         (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
         self._write()
+
+    @staticmethod
+    def note_failure(folder: Path, error: str) -> None:
+        """Of a further process of the run, whose end takes the first one with it."""
+        record = read_json(folder / "run.json")
+        write_json(folder / "run.json", {**record, "status": "failed", "error": error})
 
     @classmethod
     def start(cls, folder: Path, **fields: Any) -> RunRecord:
@@ -75,7 +95,9 @@ class RunRecord:
             os.close(os.open(folder / "run.json", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             raise UserError(f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}") from None
-        return cls(folder, {"status": "running", **fields, **_now("start"), **process(), "versions": versions(), **git_state()})
+        return cls(
+            folder, {"format": FORMAT, "status": "running", **fields, **_now("start"), **process(), "versions": versions(), **git_state()}
+        )
 
     @classmethod
     def go_on(cls, folder: Path, **fields: Any) -> RunRecord:

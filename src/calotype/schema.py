@@ -70,6 +70,7 @@ class RootConfig:
     name: str = "default"
     seed: int = 0
     resume: str | None = None
+    init_from: str | None = None
     dry_run: bool = False
     retry: bool = False
     fail_fast: bool = False

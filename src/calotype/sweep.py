@@ -127,18 +127,18 @@ def _try_parts(cfg: DictConfig, specs: dict[str, Any]) -> None:
     job, data = (json.dumps(part, sort_keys=True, default=str) for part in (plain, [plain["data"], plain["dataset"]]))
     if job in specs:
         return
-    from hydra.utils import instantiate
     from torch import nn
 
+    from calotype.building import build, build_data, build_task
     from calotype.user_errors import as_user_error
 
     try:
         if data not in specs:
-            specs[data] = instantiate(cfg.data).spec
-        instantiate(cfg.task, spec=specs[data])
+            specs[data] = build_data(cfg).spec
+        build_task(cfg, specs[data])
         if cfg.optimizer is not None:
             try:
-                instantiate(cfg.optimizer)(nn.Linear(1, 1).parameters())
+                build(cfg.optimizer)(nn.Linear(1, 1).parameters())
             except (ValueError, TypeError) as error:
                 raise UserError(f"optimizer: {error}") from None
     except Exception as error:

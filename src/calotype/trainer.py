@@ -9,16 +9,30 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from calotype.building import build
 from calotype.hardware import precision, strategy
 from calotype.own_gpu import devices
+from calotype.resume import Start
+from calotype.schema import to_plain
 from calotype.types import UserError
 
 
-def make_trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) -> Any:
+def make_trainer(
+    cfg: DictConfig,
+    run_dir: Path,
+    module: Any,
+    *,
+    has_val: bool,
+    start: Start,
+    purge_from: int | None = None,
+) -> Any:
     """With the callbacks and loggers of the run; those that watch validation only where there is some.
+
+    Args:
+        start: with what a resumed run changes of the optimizer.
+        purge_from: the batch from which a resumed run logs again; TensorBoard forgets what it has of it.
 
     Raises:
         UserError: the hardware can not do what is asked, or a rule watches a validation that is not there.
@@ -27,12 +41,18 @@ def make_trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) 
     from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
+    from calotype.callbacks.divergence import Divergence
     from calotype.callbacks.metrics_csv import MetricsCsv
+    from calotype.callbacks.optimizer_changes import OptimizerChanges
     from calotype.callbacks.plain_progress import PlainProgress
+    from calotype.callbacks.run_state import RunState
     from calotype.checkpoint_io import AtomicCheckpointIO
 
-    callbacks = []
-    for callback in [instantiate(node) for node in (cfg.callbacks or {}).values()]:
+    metrics_csv = MetricsCsv(run_dir / "metrics.csv")
+    callbacks: list[Any] = [RunState(metrics_csv), Divergence()]
+    if start.optimizer_changes:
+        callbacks.append(OptimizerChanges(start.optimizer_changes))
+    for callback in [build(node) for node in (to_plain(cfg)["callbacks"] or {}).values()]:
         watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run_dir / "checkpoints")
@@ -46,8 +66,7 @@ def make_trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) 
         from calotype.callbacks.pruning import Prune
 
         callbacks.append(Prune(**json.loads(trial)))
-    loggers = [MetricsCsv(run_dir / "metrics.csv")]
-    loggers += [instantiate(node, save_dir=str(run_dir)) for node in (cfg.logger or {}).values()]
+    loggers = [metrics_csv, *make_loggers(to_plain(cfg)["logger"] or {}, run_dir, purge_from)]
     hardware = cfg.hardware
     try:
         return Trainer(
@@ -67,10 +86,20 @@ def make_trainer(cfg: DictConfig, run_dir: Path, module: Any, *, has_val: bool) 
             use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,
-            **{**cfg.trainer, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
+            **{**to_plain(cfg)["trainer"], "profiler": _profiler(cfg.trainer.profiler, run_dir)},
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
+
+
+def make_loggers(nodes: dict[str, Any], run_dir: Path, purge_from: int | None) -> list[Any]:
+    """The loggers of the config, which write into the run folder where they write files."""
+    loggers = []
+    for node in nodes.values():
+        purge = {} if purge_from is None else {"purge_step": purge_from}
+        is_tensorboard = str(node["_target_"]).endswith(".TensorBoardLogger")
+        loggers.append(build(node, save_dir=str(run_dir), **(purge if is_tensorboard else {})))
+    return loggers
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:

@@ -1,8 +1,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from calotype.callbacks.metrics_csv import MetricsCsv, read_metrics
+from calotype.callbacks.run_state import State
+
+
+def state(**values: Any) -> State:
+    """A checkpoint's note with these values."""
+    empty: State = {
+        "epochs": 0,
+        "step": 0,
+        "batches": 0,
+        "stopped": None,
+        "csv_bytes": 0,
+        "pending": {},
+        "fit_seconds": 0.0,
+        "validation_seconds": 0.0,
+        "images": 0,
+        "alarm": None,
+    }
+    return {**empty, **values}  # type: ignore[typeddict-item]
 
 
 def test_rows_come_back_exactly(tmp_path: Path) -> None:
@@ -15,13 +34,26 @@ def test_rows_come_back_exactly(tmp_path: Path) -> None:
     assert rows[1][3] != rows[1][3]
 
 
-def test_a_resumed_run_drops_what_it_draws_anew(tmp_path: Path) -> None:
+def test_a_resumed_run_goes_back_to_what_its_checkpoint_saw(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     first = MetricsCsv(path)
-    for step in range(6):
+    for step in range(3):
         first.log_metrics({"train/loss": float(step)}, step=step)
-    path.write_text(path.read_text() + "6,0,train/lo")  # cut off in the middle of a line
+    at_checkpoint = first.size()
+    for step in (3, 4, 5):
+        first.log_metrics({"train/loss": float(step)}, step=step)
+    path.write_bytes(path.read_bytes() + b"6,0,train/lo")  # cut off in the middle of a line
+
     second = MetricsCsv(path)
+    second.restore(state(csv_bytes=at_checkpoint, pending={"train/psnr": 30.0}, batches=3, epochs=1))
     for step in (3, 4):
         second.log_metrics({"train/loss": 10.0 + step}, step=step)
-    assert [(r[0], r[3]) for r in read_metrics(path)] == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 13.0), (4, 14.0)]
+    rows = [(step, name, value) for step, _, name, value in read_metrics(path)]
+    assert rows == [
+        *((i, "train/loss", float(i)) for i in range(3)),
+        (2, "train/psnr", 30.0),  # of the epoch's end, which Lightning logs after the checkpoint
+        (3, "train/loss", 13.0),
+        (4, "train/loss", 14.0),
+    ]
+    seconds = [float(line.split(",")[4]) for line in path.read_text().splitlines()[1:]]
+    assert seconds == sorted(seconds)

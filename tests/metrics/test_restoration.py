@@ -49,9 +49,7 @@ def figures_of(clean: torch.Tensor, observed: torch.Tensor, known: torch.Tensor,
     names = ("loss", "variance", "psnr", "psnr_average", "hole_psnr_average")
     columns = {name: torch.tensor(curves.get(name, [[math.nan] * 3] * 2)) for name in names}
     outputs = dict.fromkeys(("at_stop", "ema", "last"), observed)
-    found = restoration(
-        batch, outputs, yardsticks={"nlm": observed}, curves=columns, kept_at=torch.tensor([2, 3]), seconds_per_iteration=0.5
-    )
+    found = restoration(batch, outputs, yardsticks={"nlm": observed}, curves=columns, kept_at=torch.tensor([2, 3]))
     return dict(found.figures)
 
 
@@ -76,7 +74,7 @@ def test_figures() -> None:
 def test_without_a_clean_image_only_what_is_known() -> None:
     observed = image(32)
     figures = figures_of(observed[:0], observed, torch.ones(1, 1, 32, 32), loss=[[1.0] * 3] * 2)
-    assert set(figures) == {"iterations", "iterations_at_stop", "seconds_per_iteration"}
+    assert set(figures) == {"iterations", "iterations_at_stop"}
 
 
 @pytest.mark.parametrize("grey", [False, True])

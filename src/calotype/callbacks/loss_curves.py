@@ -14,8 +14,13 @@ class LossCurves(Callback):
     """Drawn from metrics.csv when fitting ends: panels for losses (and bits per dimension), other validation figures, and training's."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        path = Path(trainer.default_root_dir) / "metrics.csv"
-        if not trainer.is_global_zero or not path.exists():
+        if trainer.is_global_zero:
+            self.draw(Path(trainer.default_root_dir))
+
+    def draw(self, folder: Path) -> None:
+        """Plot what metrics.csv of the run folder holds."""
+        path = folder / "metrics.csv"
+        if not path.exists():
             return
         panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {"loss": {}, "validation": {}, "training": {}}
         for step, _, name, value in read_metrics(path):

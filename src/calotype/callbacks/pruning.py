@@ -6,6 +6,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from calotype.callbacks.run_state import end_training
+
 
 class Prune(Callback):
     """Reports a figure to Optuna after each epoch and stops the training where its pruner says so; the run is tested all the same.
@@ -31,4 +33,4 @@ class Prune(Callback):
         self.trial.report(float(value), trainer.current_epoch)
         if self.trial.should_prune():
             self.trial.set_user_attr("pruned", True)
-            trainer.should_stop = True
+            end_training(pl_module, "pruned")

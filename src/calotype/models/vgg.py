@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.models.pretrained import obtain
 from calotype.types import Features, UserError
 
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions between two poolings
@@ -63,7 +65,10 @@ class VGG(nn.Module):
         if weights == "random":
             self._draw(seed)
         else:
-            self._load(_imagenet(depth) if weights == "imagenet" else _read(Path(weights)), weights, depth)
+            read = partial(_imagenet, depth) if weights == "imagenet" else partial(_read, Path(weights))
+            state = obtain(f"vgg{depth}", lambda: _convolutions(read()))
+            if state is not None:
+                self._load(state, weights, depth)
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Sequence[str]) -> Features:
@@ -107,6 +112,11 @@ class VGG(nn.Module):
         extra = sorted(k for k in state if k.startswith("features.") and int(k.split(".")[1]) >= len(self.layers))
         if extra:
             raise UserError(f"model.weights={source}: not VGG{depth}'s: it goes on with {extra[0]}; choose the other depth")
+
+
+def _convolutions(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the classifier, which is most of the file."""
+    return {name: value for name, value in state.items() if name.startswith("features.")}
 
 
 def _imagenet(depth: int) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from calotype.runner import compose_config
+from calotype.compose import compose_config
 from calotype.schema import config_hash
 from calotype.types import UserError
 

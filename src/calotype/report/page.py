@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from calotype.report.curves import read_curves
-from calotype.report.runs import Run, flat, without_copies
+from calotype.report.runs import Run, flat
 from calotype.report.table import Table, grid, main_metrics
 from calotype.whole_file import whole_file
 
@@ -61,9 +61,7 @@ def _told(run: Run, budget: int) -> dict[str, Any]:
         "alarms": [str(alarm) for alarm in run.record.get("alarms") or []],
         "metrics": dict(sorted(run.metrics.items())),
         "figure": next(iter(main_metrics(run.task, run.metrics)), None),
-        "settings": {
-            key: str(value) for key, value in flat(without_copies(run.config)).items() if not key.startswith(("paths.", "logger"))
-        },
+        "settings": {key: str(value) for key, value in flat(run.config).items() if not key.startswith(("paths.", "logger"))},
         "config": yaml.dump(run.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
         "curves": _curves(run.folder),
         "thumbnail": _thumbnail(run.folder / "images"),

@@ -158,7 +158,7 @@ def _study(run: Run) -> tuple[Path, str]:
 
 def neutral(run: Run, following: set[str]) -> Plain:
     """Its settings, `loss.margin` and so on, without what is none; of the keys that follow its seed no value."""
-    plain = flat({key: value for key, value in without_copies(run.config).items() if key not in NEUTRAL})
+    plain = flat({key: value for key, value in run.config.items() if key not in NEUTRAL})
     return {key: None if key in following else value for key, value in plain.items() if not key.endswith("num_workers")}
 
 
@@ -171,18 +171,6 @@ def _following(runs: Sequence[Run]) -> set[str]:
             if key.endswith("seed") and key not in typed:
                 found[key] = found.get(key, True) and value == run.seed
     return {key for key, follows in found.items() if follows}
-
-
-def without_copies(config: Plain) -> Plain:
-    """Each setting in one place: what a config takes over from another group whole, as `task.model: ${model}`, is left out."""
-
-    def is_copy(key: str, value: Any) -> bool:
-        return isinstance(value, dict) and config.get(key) == value
-
-    return {
-        group: {key: value for key, value in part.items() if not is_copy(key, value)} if isinstance(part, dict) else part
-        for group, part in config.items()
-    }
 
 
 def flat(config: Plain, prefix: str = "") -> dict[str, Any]:

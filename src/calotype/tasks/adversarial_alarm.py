@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from calotype.types import UserError
 
@@ -29,6 +30,21 @@ class AdversarialAlarm:
         self._in_a_row = {"sure": 0, "steep": 0}
         self._kinds: set[str] = set()
         self._best: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint at the end of an epoch."""
+        return {
+            "told": list(self.told),
+            "in_a_row": dict(self._in_a_row),
+            "kinds": sorted(self._kinds),
+            "best": dict(self._best),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.told = list(state["told"])
+        self._in_a_row = dict(state["in_a_row"])
+        self._kinds = set(state["kinds"])
+        self._best = dict(state["best"])
 
     def look(self, which: str, loss: float, gradient_norm: float) -> None:
         """At the loss of the discriminator (d) or the generator (g), and the norm of its gradient."""

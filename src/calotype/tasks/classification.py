@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.run_state import end_training
 from calotype.metrics.classification import classification_figures
 from calotype.metrics.predictions import Predictions
 from calotype.tasks.schedule import parameter_groups, with_schedule
@@ -120,7 +121,7 @@ class Classification(LightningModule):
             features, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
             self.model.fit(self.all_gather(features).flatten(0, -2), self.all_gather(labels).flatten())  # type: ignore[operator, union-attr]
             self._seen.clear()
-            self.trainer.should_stop = True  # one look at the data is all there is to see
+            end_training(self, "fitted")  # one look at the data is all there is to see
 
     def _log_figures(self, stage: str, only: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
         logits, labels, index = self.predictions.compute()

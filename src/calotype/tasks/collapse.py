@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,13 @@ class CollapseAlarm:
         self.told: list[str] = []
         self._seen: list[Tensor] = []
         self._suspected = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint at the end of an epoch."""
+        return {"told": list(self.told), "suspected": self._suspected}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.told, self._suspected = list(state["told"]), state["suspected"]
 
     def look(self, embeddings: Tensor, loss: Tensor, loss_of_one_point: Callable[[], Tensor]) -> Tensor:
         """The spread of a batch (B, D), which is also noted with the two losses; the second is computed where it is needed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.run_state import end_training
 from calotype.data.operators import Identity
 from calotype.data.tiles import blend_window
 from calotype.metrics.classical_restoration import denoised, enlarged, filled
@@ -116,16 +116,12 @@ class DeepImagePrior(LightningModule):
                 "job": 0,
                 "unsettled": 0,  # fits that task.iterations ended before the rule did
                 "iteration": 0,
-                "seconds": 0.0,
                 "kept_at": torch.zeros(jobs, dtype=torch.int64),
                 "curves": torch.full((jobs, self.iterations, len(CURVES)), torch.nan),
                 "merged": torch.zeros(len(OUTPUTS), self.spec.image_shape[0], *shape),
                 "weight": torch.zeros(1, 1, *shape),
             }
         self.progress = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in self.progress.items()}
-
-    def on_train_batch_start(self, batch: SingleImageBatch, batch_idx: int) -> None:
-        self._start = time.perf_counter()
 
     def training_step(self, batch: SingleImageBatch, batch_idx: int) -> Tensor:
         tile = self._tile(batch)
@@ -149,7 +145,6 @@ class DeepImagePrior(LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: SingleImageBatch, batch_idx: int) -> None:
-        self.progress["seconds"] += time.perf_counter() - self._start
         self.progress["iteration"] += 1
         # Not every time: asking makes a GPU wait.
         if self.progress["iteration"] >= self.iterations or (self.progress["iteration"] % 10 == 0 and self.stop.done):
@@ -226,7 +221,7 @@ class DeepImagePrior(LightningModule):
         self.progress["job"] += 1
         self.progress["iteration"] = 0
         if self.progress["job"] == len(self.progress["curves"]):
-            self.trainer.should_stop = True
+            end_training(self, "task/stop" if self.stop.done else "task.iterations")
             return
         self.model.load_state_dict(self.make_model(self.spec.image_shape).state_dict())
         self.stop.forget(same_tile=self.progress["job"] % self.runs > 0)
@@ -258,7 +253,6 @@ class DeepImagePrior(LightningModule):
             {"at_stop": kept, "ema": average, "last": last},
             curves={name: self.progress["curves"][..., i].cpu() for i, name in enumerate(CURVES)},
             kept_at=self.progress["kept_at"][done > 0].cpu(),
-            seconds_per_iteration=self.progress["seconds"] / max(1, int(done.sum())),
             yardsticks=self._yardsticks(batch),
         )
 

@@ -33,6 +33,7 @@ class FastStyle(LightningModule):
     """
 
     needs = Needs(batch=ContentStyleBatch, model="Stylized", loss=("found", "wanted"))
+    leaves_out = ("features.",)
 
     def __init__(
         self,

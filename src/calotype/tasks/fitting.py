@@ -8,6 +8,8 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 
+from calotype.callbacks.run_state import end_training
+
 
 def fit_to_training_images(module: LightningModule, model: Any) -> None:
     """Give `model.fit` the features and labels of every training image once, without augmentation, and end the training.
@@ -26,4 +28,4 @@ def fit_to_training_images(module: LightningModule, model: Any) -> None:
             labels.append(batch.labels)
     gathered = module.all_gather(torch.cat(features)), module.all_gather(torch.cat(labels))
     model.fit(gathered[0].flatten(0, -2), gathered[1].flatten())  # type: ignore[union-attr]
-    module.trainer.should_stop = True  # one look at the data is all there is to see
+    end_training(module, "fitted")  # one look at the data is all there is to see

@@ -129,8 +129,8 @@ class GAN(LightningModule):
         self.samples = samples
         self.classifier = classifier
         self.neighbours = neighbours
-        # Asked for now: that there are no weights is not to be found out after the training. A list keeps them out of the checkpoint.
-        self.inception = [InceptionDistance(inception)] if inception else []
+        self._inception_weights = inception
+        self.inception: list[InceptionDistance] = []  # a list keeps its network out of the checkpoint
         self.classifier_steps = classifier_steps
         self.average: Any = copy.deepcopy(self.model.generator).requires_grad_(False) if average else None
         self.steps: Tensor
@@ -142,6 +142,11 @@ class GAN(LightningModule):
     @property
     def alarms(self) -> list[str]:
         return self.alarm.told
+
+    def setup(self, stage: str) -> None:
+        # Before training: that there are no weights is not to be found out after it. A finished run is used without.
+        if self._inception_weights and not self.inception:
+            self.inception = [InceptionDistance(self._inception_weights)]
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (N, Z), and labels (N,) of a conditional model -> items, by the running average of the generator."""

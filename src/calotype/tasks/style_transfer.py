@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.run_state import end_training
 from calotype.datasets.image_file import read_image
 from calotype.losses.style import Gram
 from calotype.metrics.style import Stylization, luma_ssim, patch_distance
@@ -46,6 +46,7 @@ class StyleTransfer(LightningModule):
     """
 
     needs = Needs(batch=ContentStyleBatch, model="Features", loss=("found", "wanted"))
+    leaves_out = ("model.", "judge.")
 
     def __init__(
         self,
@@ -92,7 +93,6 @@ class StyleTransfer(LightningModule):
         self.average_weight = average
         self.colours = colours
         self.step = 0  # of all scales
-        self.seconds = 0.0
         # (3, H, W): of four dimensions it would be laid out as convolutions' weights are, which L-BFGS cannot take.
         self.pixels = nn.Parameter(torch.zeros(3, *self._size(0)))
         self.average: Tensor
@@ -133,9 +133,6 @@ class StyleTransfer(LightningModule):
         self.log("train/style_loss", losses["style"])
         return losses["total"]
 
-    def on_train_batch_start(self, batch: ContentStyleBatch, batch_idx: int) -> None:
-        self._started = time.perf_counter()
-
     def on_train_batch_end(self, outputs: Any, batch: ContentStyleBatch, batch_idx: int) -> None:
         with torch.no_grad():
             if not isinstance(self._optimizer(), LBFGS):  # whose memory of the slope a clamp would falsify
@@ -144,10 +141,9 @@ class StyleTransfer(LightningModule):
             if self.pixels.isfinite().all():
                 # The mean of all at first: the picture that a scale starts from shall not stay in it.
                 self.average.lerp_(self.pixels, max(1 - self.average_weight, 1 / (within + 1)))
-        self.seconds += time.perf_counter() - self._started
         self.step += 1
         if self.step == self.steps * len(self.scales):
-            self.trainer.should_stop = True
+            end_training(self, "task.steps")
         elif self.step % self.steps == 0:
             self._enlarge()
 
@@ -175,10 +171,10 @@ class StyleTransfer(LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(("model.", "judge."))}
         checkpoint["spec"] = self.spec._asdict()
-        checkpoint["progress"] = {"step": self.step, "seconds": self.seconds}
+        checkpoint["progress"] = {"step": self.step}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.step, self.seconds = checkpoint["progress"]["step"], checkpoint["progress"]["seconds"]
+        self.step = checkpoint["progress"]["step"]
         kept: Tensor = checkpoint["state_dict"]["pixels"]
         self.pixels = nn.Parameter(torch.zeros_like(kept, device=self.device))
         self.average = torch.zeros_like(kept, device=self.device)
@@ -231,7 +227,6 @@ class StyleTransfer(LightningModule):
         figures["style_image/ssim_content"] = luma_ssim(
             F.interpolate(batch.styles[0], batch.content.shape[-2:], mode="bilinear", antialias=True), batch.content
         ).item()
-        figures["seconds_per_step"] = self.seconds / max(1, self.step)
         if self.judge is not None:
             own: Any = self.judge
             judge = StyleObjective(self.judge, Gram(), content_layers={}, style_layers=own.style_layers)

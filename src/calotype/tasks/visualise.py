@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.run_state import end_training
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, UserError
 
@@ -38,6 +39,9 @@ class Visualise(LightningModule):
         turn: degrees.
         zoom: share.
     """
+
+    may_change = ("steps",)
+    leaves_out = ("model.",)
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class Visualise(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.step += 1
         if self.step >= self.steps:
-            self.trainer.should_stop = True
+            end_training(self, "task.steps")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False):

@@ -1,0 +1,87 @@
+"""The classifier that generated images are measured by: trained once for a data set, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from calotype.compose import compose_config, load_config
+from calotype.resume import Start
+from calotype.run_folder import is_begun, read_json, shown
+from calotype.schema import config_hash, to_plain
+from calotype.types import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECIPE = ("task=classification", "name=judge", "logger=none", "trainer.max_epochs=10")
+FOLDER = "judges"
+
+
+def reference_folder(cfg: DictConfig, train: Callable[..., Any], *, is_main: bool) -> Path:
+    """The run of task=classification that `task.classifier` names; with `auto` it is trained where there is none yet.
+
+    Runs that are started side by side wait for the first of them to train it, and one that was cut off is resumed. It
+    has a seed and a split of its own, so that runs of all seeds are measured by the same classifier. It is trained by
+    one process, whatever the run's hardware.
+
+    Args:
+        train: called with (config, folder, start), as `runner.launch`.
+        is_main: the process that trains; the others of a distributed run come when it is done.
+
+    Raises:
+        UserError: the run that is named is of another task.
+    """
+    named = cfg.task.classifier
+    if named != "auto":
+        task = load_config(Path(named)).task._target_.split(".")[-2]
+        if task != "classification":
+            raise UserError(f"task.classifier={named}: a run of task={task}, not of task=classification")
+        return Path(named)
+
+    chosen = _config(cfg)
+    folder = Path(cfg.paths.output_dir) / FOLDER / config_hash(chosen)
+    if not is_main or (folder / "metrics.json").is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")  # the system releases it when its process ends, however it ends
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another run to train the reference classifier in {shown(folder)}", flush=True)
+        lock.acquire()
+    try:
+        _train(_on_one_device(chosen, cfg), folder, train)
+    finally:
+        lock.release()
+    return folder
+
+
+def _config(cfg: DictConfig) -> DictConfig:
+    """Of the classifier: the data and preprocessing of the run, all else the default."""
+    config, run = to_plain(compose_config(RECIPE)), to_plain(cfg)
+    config |= {"dataset": run["dataset"], "paths": run["paths"]}
+    for key in ("preprocess", "classes", "largest_classes", "positive"):
+        config["data"][key] = run["data"].get(key)
+    return OmegaConf.create(config)
+
+
+def _on_one_device(config: DictConfig, cfg: DictConfig) -> DictConfig:
+    """With the run's hardware, which does not make it another classifier."""
+    hardware = to_plain(cfg)["hardware"] | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return OmegaConf.create(to_plain(config) | {"hardware": hardware | {"sync_batchnorm": False}})
+
+
+def _train(config: DictConfig, folder: Path, train: Callable[..., Any]) -> None:
+    if (folder / "metrics.json").is_file():
+        return
+    has_begun = is_begun(folder)
+    status = read_json(folder / "run.json").get("status") if has_begun else None
+    verb = "resuming" if has_begun else "training"
+    print(f"{verb} the reference classifier, once for this data, in {shown(folder)}", flush=True)
+    if status == "failed":
+        print(f"it failed before ({read_json(folder / 'run.json').get('error')})", flush=True)
+    train(config, folder, start=Start(resumed=has_begun))

@@ -1,0 +1,196 @@
+"""What may change when a run is resumed, and what would falsify what it was trained on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from calotype.check import ConfigError, locate
+from calotype.compose import compose_config, load_config
+from calotype.schema import conf_dir, to_plain
+from calotype.types import UserError
+
+FREE_GROUPS = ("trainer", "hardware", "paths", "logger", "callbacks")  # every key of them may change
+FREE_KEYS = ("name", "test_with")
+COMMANDS = ("resume", "dry_run", "retry", "fail_fast")  # no settings of the run
+SPEED_KEYS = ("num_workers", "ram_budget_mb")
+# Last parts of the keys that say where files lie. That they hold the same data is checked when they are read.
+PLACES = ("root", "path", "file", "folder", "data_dir", "output_dir")
+# Keys of optimizer whose values a resumed optimizer takes over; of another kind its state would be meaningless.
+LIMITS = ("trainer.max_", "trainer.min_", "callbacks.early_stopping", "task.")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting with another value than before, from an optimizer step on."""
+
+    key: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins: anew, or from a checkpoint, with what has changed since.
+
+    Attributes:
+        resumed: go on from the last checkpoint, where there is one.
+        changes: settings that hold from now on.
+    """
+
+    resumed: bool = False
+    changes: tuple[Change, ...] = field(default=())
+
+    @property
+    def goes_further(self) -> bool:
+        """Whether a limit was changed: a training that had ended goes on."""
+        return any(change.key.startswith(LIMITS) for change in self.changes)
+
+    @property
+    def optimizer_changes(self) -> dict[str, tuple[Any, Any]]:
+        """Argument of the optimizer -> (value before, value now)."""
+        prefix = "optimizer."
+        return {change.key[len(prefix) :]: (change.before, change.now) for change in self.changes if change.key.startswith(prefix)}
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"resumed": self.resumed, "changes": [asdict(change) for change in self.changes]}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Start:
+        return cls(plain["resumed"], tuple(Change(**change) for change in plain["changes"]))
+
+
+def changed_config(folder: Path, overrides: Sequence[str], record: Mapping[str, Any], here: Path) -> tuple[DictConfig, list[Change]]:
+    """The config of the run in `folder` with `overrides`, and what they change.
+
+    Args:
+        record: its run.json.
+        here: the directory that relative paths among the overrides are relative to.
+
+    Raises:
+        ConfigError: an override would change what was trained, or is no setting.
+    """
+    groups, keys = _sorted_out([o for o in overrides if not o.startswith("hydra.")], record, folder)
+    before = load_config(folder)
+    cfg = load_config(folder, [_absolute(override, here) for override in keys])
+    for group, option in groups.items():
+        OmegaConf.update(cfg, group, compose_config([f"{group}={option}"])[group], merge=False)
+
+    old, new = _leaves(to_plain(before)), _leaves(to_plain(cfg))
+    cfg = OmegaConf.create(_follow(to_plain(cfg), old, new))
+    new = _leaves(to_plain(cfg))
+    changes = [
+        Change(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if key not in COMMANDS and old.get(key) != new.get(key)
+    ]
+    for change in changes:
+        if reason := _refusal(change, to_plain(before)):
+            raise ConfigError(
+                f"{change.key}={change.now}: the run was trained with {change.before}, {reason}; "
+                f"init_from={folder} starts another run from its weights"
+            )
+    return cfg, changes
+
+
+def continue_in(folder: Path, parent: Path) -> None:
+    """Copy of a finished run what a longer training goes on from.
+
+    Raises:
+        UserError: the parent has no checkpoint, or `folder` holds a run already.
+    """
+    if (folder / "run.json").exists():
+        raise UserError(f"{folder} holds a run already; give another hydra.run.dir")
+    if not (parent / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{parent}: finished, and it has no last.ckpt to go on from")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("checkpoints", "images"):
+        if (parent / name).is_dir():
+            shutil.copytree(parent / name, folder / name, dirs_exist_ok=True)
+    if (parent / "metrics.csv").is_file():
+        shutil.copy2(parent / "metrics.csv", folder / "metrics.csv")
+
+
+def _sorted_out(overrides: Sequence[str], record: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Options of groups that may change, and overrides of keys; what the run has already is left out."""
+    groups: dict[str, str] = {}
+    keys: list[str] = []
+    known = {str(override) for override in record.get("overrides", [])}
+    chosen: Mapping[str, Any] = record.get("choices") or {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        is_group = "/" in key or ((conf_dir() / key).is_dir() and not value.startswith(("{", "[")))
+        if override in known or (is_group and str(chosen.get(key)) == value):
+            continue
+        if not is_group:
+            keys.append(override)
+        elif key in FREE_GROUPS:
+            groups[key] = value
+        else:
+            raise ConfigError(
+                f"{override}: {folder} was trained with {key}={chosen.get(key)}, which resume= cannot change; "
+                f"init_from={folder} starts another run from its weights"
+            )
+    return groups, keys
+
+
+def _refusal(change: Change, config: Mapping[str, Any]) -> str | None:
+    """Why the change would falsify what was trained; None where it may be made."""
+    top, _, rest = change.key.partition(".")
+    last = change.key.rpartition(".")[2]
+    if top in FREE_GROUPS or change.key in FREE_KEYS or last in SPEED_KEYS:
+        return None
+    if last in PLACES and top in ("dataset", "data"):
+        return None
+    if top in ("optimizer", "loss"):
+        is_kind = "_target_" in rest or change.before is None or change.now is None
+        return f"and another kind of {top} does not go on with it" if is_kind else None
+    if top == "task":
+        may_change = getattr(locate(config["task"]["_target_"], "task"), "may_change", ())
+        return None if rest in may_change else "and its metrics would be of two different trainings"
+    kinds = {"seed": "seed", "data": "data and split", "dataset": "data", "model": "network"}
+    return f"and its {kinds.get(top, top)} must stay the same"
+
+
+def _follow(config: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
+    """The config in which paths below a place that was changed lie below the new one."""
+    moved = {
+        str(old[key]): str(new[key])
+        for key in old
+        if key.rpartition(".")[2] in PLACES and old[key] and new.get(key) and old[key] != new[key]
+    }
+
+    def follow(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: follow(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [follow(one) for one in value]
+        for before, now in moved.items():
+            if isinstance(value, str) and (value == before or value.startswith(before + os.sep)):
+                return now + value[len(before) :]
+        return value
+
+    return {key: follow(value) if key in ("data", "dataset", "task") else value for key, value in config.items()}
+
+
+def _absolute(override: str, here: Path) -> str:
+    """A relative path that is typed now is relative to where it is typed."""
+    key, equals, value = override.partition("=")
+    is_place = key.rpartition(".")[2] in PLACES
+    if is_place and value not in ("", "null") and not value.startswith(("~", "$", "/")):
+        return f"{key}{equals}{here / value}"
+    return override
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
