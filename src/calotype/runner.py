@@ -31,6 +31,9 @@ from calotype.user_errors import as_user_error, other_model
 __all__ = ["ConfigError", "Result", "compose_config", "launch", "load", "load_config", "resume", "run"]
 
 
+WORKER_ERROR = ".worker_error"  # in the run folder: what went wrong in a further process of the run
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run gave: final metrics, its folder, the trained LightningModule (None after a dry run)."""
@@ -119,6 +122,7 @@ def launch(
     try:
         with logged(run_dir):
             _write_config(cfg, run_dir)
+            (run_dir / WORKER_ERROR).unlink(missing_ok=True)
             (run_dir / "metrics.json").unlink(missing_ok=True)
             with own_processes(run_dir, start):
                 metrics, module = _train(cfg, run_dir, start, record)
@@ -128,7 +132,7 @@ def launch(
         record.finish("interrupted")
         raise KeyboardInterrupt(f"interrupted; go on with: calotype resume={shown(run_dir)}") from None
     except BaseException as error:
-        known = as_user_error(error)
+        known = as_user_error(error) or _worker_error(run_dir)
         record.finish("failed", error=str(known or repr(error)))
         if known is None:
             print(f"calotype: the whole traceback is in {shown(run_dir / LOG)}", file=sys.stderr)
@@ -286,6 +290,12 @@ def _new_folder(cfg: DictConfig, record: Mapping[str, Any], overrides: Sequence[
     return (Path(cfg.paths.output_dir) / str(task) / str(cfg.name) / now).resolve()
 
 
+def _worker_error(run_dir: Path) -> UserError | None:
+    """What went wrong in another process of the run, whose end this one saw as a lost connection."""
+    path = run_dir / WORKER_ERROR
+    return UserError(path.read_text()) if path.is_file() else None
+
+
 def _worker(run_dir: Path, start: Start) -> None:
     """What a further process of a distributed run does."""
     try:
@@ -293,8 +303,16 @@ def _worker(run_dir: Path, start: Start) -> None:
             _train(load_config(run_dir), run_dir, start, None)
     except BaseException as error:
         known = as_user_error(error)
+        write_text(run_dir / WORKER_ERROR, str(known or repr(error)))
+        # The first process fails as well, of the same cause or because this one is gone, and tells. Where it waits in a
+        # collective for ever, Lightning kills it: then the last word is here.
+        for _ in range(30):
+            if read_json(run_dir / "run.json").get("status") != "running":
+                raise SystemExit(1) from None
+            time.sleep(0.1)
         RunRecord.note_failure(run_dir, str(known or repr(error)))
-        raise
+        print(f"calotype: {known or repr(error)} ({shown(run_dir / LOG)})", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
