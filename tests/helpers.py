@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from calotype.run_folder import FORMAT
 
@@ -62,3 +65,18 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(whole))
     if status == "finished":
         (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that an operation inside it gives: what memory grows with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for part in tree_leaves(result):
+            if isinstance(part, torch.Tensor):
+                self.numel = max(self.numel, part.numel())
+        return result

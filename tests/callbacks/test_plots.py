@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from calotype.callbacks import plots
+from calotype.callbacks.prediction_pictures import confusion_figure
 
 
 def test_grid_shows_every_image(tmp_path: Path) -> None:
@@ -30,3 +31,21 @@ def test_confusion_shades_by_the_row(tmp_path: Path) -> None:
 def test_empty_curves_and_long_names(tmp_path: Path) -> None:
     plots.save(plots.curves({"loss": {"train/loss": ([1.0], [0.0])}}, x_label="step"), tmp_path / "e.png")
     assert plots.shorten("A_very_long_name_indeed") == "A very long name …"
+
+
+def test_confusion_of_a_thousand_classes_shows_those_with_errors(tmp_path: Path) -> None:
+    """A picture of 1000 x 1000 cells has no names and less than a pixel a cell."""
+    labels = torch.arange(1000).repeat(3)
+    predicted = labels.clone()
+    predicted[[500, 1500, 2500]] = 7
+    figure = confusion_figure(predicted, labels, [f"c{i}" for i in range(1000)])
+    axis = figure.axes[0]
+    names = [tick.get_text() for tick in axis.get_yticklabels()]
+    assert len(names) == 41
+    assert {"c7", "c500", "960 others"} <= set(names)
+    table = axis.images[0].get_array()
+    assert table[names.index("c500"), names.index("c7")] == 1
+    assert "40 of 1000 classes" in axis.get_title()
+    plots.save(figure, tmp_path / "c.png")
+    few = confusion_figure(torch.tensor([0, 1]), torch.tensor([0, 0]), ["a", "b"])
+    assert [tick.get_text() for tick in few.axes[0].get_yticklabels()] == ["a", "b"]

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import sklearn.metrics as oracle
 import torch
+from torchmetrics.functional.classification import multiclass_recall
 
-from calotype.metrics.classification import classification_figures, confusion_matrix, tpr_at_fpr
+from calotype.metrics.classification import class_recall, classification_figures, confusion_matrix, most_confused, tpr_at_fpr
 from calotype.metrics.predictions import Predictions
+from helpers import LargestTensor
 
 
 def test_many_classes_against_scikit_learn() -> None:
@@ -68,3 +70,46 @@ def test_predictions_are_in_order_and_counted_once() -> None:
     assert index.tolist() == [10, 20, 30]
     assert labels.tolist() == [1, 2, 3]
     assert logits.flatten().tolist() == [1.0, 2.0, 3.0]
+
+
+def test_recall_is_torchmetrics_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    predicted, labels = torch.randint(0, 7, (200,)), torch.randint(1, 7, (200,))  # class 0 does not occur
+    expected = multiclass_recall(predicted, labels, num_classes=7, average="none")
+    assert torch.equal(class_recall(predicted, labels, 7), expected)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_memory_is_linear_in_the_classes(deterministic: bool) -> None:
+    torch.manual_seed(0)
+    n, k = 300, 100
+    logits, labels = torch.randn(n, k), torch.randint(0, k, (n,))
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic)  # as hardware=cpu does, and then torchmetrics counts in (N, K * K)
+    try:
+        with LargestTensor() as figures_of:
+            figures = classification_figures(logits, labels, [str(i) for i in range(k)])
+        with LargestTensor() as confusion_of:
+            most_confused(logits.argmax(1), labels, k, 5)
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert len([name for name in figures if name.startswith("recall/")]) == len(labels.unique())
+    assert figures_of.numel <= n + k
+    assert confusion_of.numel <= n + k
+
+
+def test_most_confused_classes_against_the_whole_matrix() -> None:
+    torch.manual_seed(0)
+    k, count = 12, 4
+    predicted, labels = torch.randint(0, k, (300,)), torch.randint(0, k, (300,))
+    whole = torch.from_numpy(oracle.confusion_matrix(labels, predicted, labels=list(range(k))))
+    off = whole - torch.diag(whole.diagonal())
+    errors = off.sum(0) + off.sum(1)
+    expected = sorted(sorted(range(k), key=lambda i: (-int(errors[i]), i))[:count])
+    chosen, counts = most_confused(predicted, labels, k, count)
+    assert chosen.tolist() == expected
+    others = [i for i in range(k) if i not in expected]
+    assert torch.equal(counts[:count, :count], whole[expected][:, expected])
+    assert torch.equal(counts[:count, count], whole[expected][:, others].sum(1))
+    assert torch.equal(counts[count, :count], whole[others][:, expected].sum(0))
+    assert counts[count, count] == whole.diagonal()[others].sum()

@@ -40,7 +40,7 @@ def image_grid(
     return figure
 
 
-def confusion(counts: Tensor, class_names: Sequence[str]) -> Figure:
+def confusion(counts: Tensor, class_names: Sequence[str], *, title: str = "") -> Figure:
     """Counts (K, K), row the truth; shaded by the share of the row, so that rare classes show."""
     table = counts.cpu().numpy()
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -52,6 +52,8 @@ def confusion(counts: Tensor, class_names: Sequence[str]) -> Figure:
     figure.colorbar(shown, ax=axis, fraction=0.04, label="share of the true class")
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
+    if title:
+        axis.set_title(title, fontsize=10)
     if k <= 60:
         names = [shorten(name) for name in class_names]
         axis.set_xticks(range(k), names, rotation=90, fontsize=8)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
-from calotype.metrics.classification import confusion_matrix
+from calotype.metrics.classification import confusion_counts, most_confused
+
+MAX_CLASSES = 60  # of a confusion matrix that is drawn whole; of more classes, those with the most errors are drawn
+MOST_CONFUSED = 40
 
 
 class PredictionPictures(Callback):
     """Writes images/right.png, images/wrong.png and images/confusion_matrix.png after the test.
 
     Right ones are a seeded draw; wrong ones come with the surest first. Where there are none, that picture is not made.
+    Of more than 60 classes, the confusion matrix shows the 40 with the most errors and all others as one.
 
     Args:
         most: images in a grid.
@@ -32,10 +38,9 @@ class PredictionPictures(Callback):
         logits, labels, index = predictions
         folder = Path(trainer.default_root_dir) / "images"
         spec: Any = pl_module.spec
-        plots.save(
-            plots.confusion(confusion_matrix(logits, labels, len(spec.class_names)), spec.class_names), folder / "confusion_matrix.png"
-        )
         sure, predicted = logits.softmax(1).max(1)
+        plots.save(confusion_figure(predicted, labels, spec.class_names), folder / "confusion_matrix.png")
+
         right = (predicted == labels).nonzero()[:, 0]
         right = right[torch.randperm(len(right), generator=torch.Generator().manual_seed(0))]
         wrong = (predicted != labels).nonzero()[:, 0]
@@ -70,3 +75,14 @@ class PredictionPictures(Callback):
         count = total - wrong if name == "right" else wrong
         title = f"{name}: {count} of {total} test images" + (f", {len(shown)} shown" if len(shown) < count else "")
         plots.save(plots.image_grid(images, captions, title=title, colours=[colour] * len(images)), path)
+
+
+def confusion_figure(predicted: Tensor, labels: Tensor, class_names: Sequence[str]) -> Figure:
+    """Return the confusion matrix of predicted and true classes (N,); of more than 60 classes, the 40 with the most errors."""
+    total = len(class_names)
+    if total <= MAX_CLASSES:
+        return plots.confusion(confusion_counts(predicted, labels, total), class_names)
+
+    chosen, counts = most_confused(predicted, labels, total, MOST_CONFUSED)
+    names = [*(class_names[i] for i in chosen.tolist()), f"{total - len(chosen)} others"]
+    return plots.confusion(counts, names, title=f"the {len(chosen)} of {total} classes with the most errors")

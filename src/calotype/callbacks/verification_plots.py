@@ -86,12 +86,12 @@ def embedding_map(embeddings: Tensor, chosen: Tensor, images: Sequence[Tensor], 
     figure = Figure(figsize=(9, 8), layout="constrained")
     axis = figure.subplots()
     axis.scatter(places[:, 0], places[:, 1], s=1, color="white")
-    distinct = labels.unique()
+    distinct, number = labels.unique(return_inverse=True)
     hues = colormaps["hsv"]
-    for place, image, label in zip(places, images, labels, strict=True):
+    for place, image, identity in zip(places, images, number.tolist(), strict=True):
         pixels = image.permute(1, 2, 0).numpy()
         shown = OffsetImage(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", zoom=30 / max(pixels.shape[:2]))
-        hue = hues(int((distinct == label).nonzero()[0, 0]) / len(distinct))
+        hue = hues(identity / len(distinct))
         axis.add_artist(AnnotationBbox(shown, tuple(place), pad=0.12, bboxprops={"edgecolor": hue, "linewidth": 1.6}))
     axis.set_xticks([])
     axis.set_yticks([])

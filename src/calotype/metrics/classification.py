@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_roc,
-    multiclass_recall,
-)
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_roc
 
 
 def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence[str]) -> dict[str, float]:
@@ -22,16 +16,17 @@ def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence
     Balanced accuracy is the mean recall of the classes that occur. With two classes the second one is the positive, and
     a figure that the labels cannot give (one class missing, too few negatives for the rate) is left out.
 
+    Time and memory beyond the logits grow with N + K.
+
     Shapes: logits (N, K), labels (N,).
     """
     if len(labels) == 0:
         return {}
+
     predicted = logits.argmax(1)
     counts = torch.bincount(labels, minlength=len(class_names))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchmetrics warns of classes that do not occur; they are left out here
-        recall = multiclass_recall(predicted, labels, num_classes=len(class_names), average="none")
     occurs = counts > 0
+    recall = class_recall(predicted, labels, len(class_names))
     figures = {
         "accuracy": (predicted == labels).double().mean().item(),
         "balanced_accuracy": recall[occurs].double().mean().item(),
@@ -52,6 +47,18 @@ def classification_figures(logits: Tensor, labels: Tensor, class_names: Sequence
     return figures
 
 
+def class_recall(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return the recall of each class, (K,) float32; 0 where a class does not occur.
+
+    Two counts of (K,): torchmetrics' deterministic count compares every prediction with all K * K cells of a confusion matrix.
+
+    Shapes: predicted and labels (N,).
+    """
+    hits = torch.bincount(labels[predicted == labels], minlength=num_classes)
+    counts = torch.bincount(labels, minlength=num_classes)
+    return hits.float() / counts.clamp(min=1).float()
+
+
 def tpr_at_fpr(scores: Tensor, labels: Tensor, fpr: float) -> float | None:
     """The highest true-positive rate whose false-positive rate is at most `fpr`; None with fewer than 1 / fpr negatives.
 
@@ -65,4 +72,28 @@ def tpr_at_fpr(scores: Tensor, labels: Tensor, fpr: float) -> float | None:
 
 def confusion_matrix(logits: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Counts (K, K): row the truth, column the prediction."""
-    return torch.bincount(labels * num_classes + logits.argmax(1), minlength=num_classes**2).view(num_classes, num_classes)
+    return confusion_counts(logits.argmax(1), labels, num_classes)
+
+
+def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Counts (K, K) of predicted and true classes (N,): row the truth, column the prediction."""
+    return torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def most_confused(predicted: Tensor, labels: Tensor, num_classes: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` classes with the most errors, and the confusion matrix of these with all other classes as one.
+
+    An error counts for the true and for the predicted class; of equal classes the first are taken. No (K, K) matrix is made.
+
+    Shapes: predicted and labels (N,) -> class numbers ascending (count,), counts (count + 1, count + 1), the last row and
+    column of the other classes, whose confusions among one another are left out of their diagonal.
+    """
+    wrong = predicted != labels
+    errors = torch.bincount(labels[wrong], minlength=num_classes) + torch.bincount(predicted[wrong], minlength=num_classes)
+    chosen = errors.argsort(descending=True, stable=True)[:count].sort().values
+    place = torch.full((num_classes,), len(chosen), device=labels.device)
+    place[chosen] = torch.arange(len(chosen), device=labels.device)
+
+    rows, columns = place[labels], place[predicted]
+    kept = ~(wrong & (rows == len(chosen)) & (columns == len(chosen)))
+    return chosen, confusion_counts(columns[kept], rows[kept], len(chosen) + 1)
