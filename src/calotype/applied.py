@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def look_for(images: Sequence[str | Path]) -> None:
 def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:
     """A PNG file in `out` for each image. Raises UserError where two would be one, or one would take an image's own place."""
     targets = [out / f"{Path(path).stem}.png" for path in images]
-    doubles = sorted({path.name for path in targets if targets.count(path) > 1})
+    doubles = sorted(path.name for path, count in Counter(targets).items() if count > 1)
     if doubles:
         raise UserError(f"{doubles[0]}: two images would be written to it; rename one")
     own = {Path(path).resolve() for path in images}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -101,11 +102,13 @@ def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], ga
     kept.fpir = fpir or kept.fpir
     look_for([image for _, images in people for image in images])
     told = []
+    before = Counter(kept.names)
+    added = []
     for name, images in people:
-        embeddings, _ = verifier.embed(images)
-        before = kept.names.count(name)
-        kept.add(name, embeddings)
-        told.append(f"{name}\t{len(images)} enrolled" + (f", after {before} that were there" if before else ""))
+        added.append((name, verifier.embed(images)[0]))
+        told.append(f"{name}\t{len(images)} enrolled" + (f", after {before[name]} that were there" if before[name] else ""))
+        before[name] += len(images)
+    kept.add(added)
     told.append(_save(verifier, kept, gallery))
     return told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -127,8 +128,8 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         from calotype.gallery import Gallery
 
         kept = Gallery.load(options.gallery)
-        for name in dict.fromkeys(kept.names):
-            yield f"{name}\t{kept.names.count(name)}"
+        for name, count in Counter(kept.names).items():
+            yield f"{name}\t{count}"
         yield f"{len(set(kept.names))} people, {len(kept.names)} templates, threshold {kept.threshold:.4f} for FPIR {kept.fpir:g}"
     elif options.action == "add":
         people = [(options.name, [Path(image) for image in options.images])]

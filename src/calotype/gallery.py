@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,10 +45,12 @@ class Gallery:
     templates: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     names: list[str] = field(default_factory=list)
 
-    def add(self, name: str, templates: Tensor) -> None:
-        """Templates (M, D) of a person, after those that are there."""
-        self.templates = torch.cat([self.templates, templates]) if self.names else templates
-        self.names += [name] * len(templates)
+    def add(self, people: Sequence[tuple[str, Tensor]]) -> None:
+        """Add the templates (M, D) of each person after those that are there, all at once: the array is copied once."""
+        parts = [self.templates] if self.names else []
+        self.templates = torch.cat([*parts, *(templates for _, templates in people)])
+        for name, templates in people:
+            self.names += [name] * len(templates)
 
     def remove(self, name: str) -> int:
         """How many templates of `name` there were."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calotype.data import pair_draws
 from calotype.data.pair_draws import PairSampler, draw_pairs, read_pairs
 from calotype.data.pairs import Pairs
 from calotype.data.preprocess import Preprocess
@@ -16,6 +17,7 @@ from calotype.datasets.characters import digits
 from calotype.datasets.image_folder import image_folder
 from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.types import Source, UserError
+from helpers import LargestTensor
 
 
 @pytest.mark.parametrize(
@@ -224,3 +226,36 @@ def test_one_image_of_an_identity_is_said(capsys: pytest.CaptureFixture[str]) ->
     lone = Source(name="lone", items=source.items[keep], channels=3, labels=source.labels[keep], class_names=source.class_names)
     make(lone, val_fraction=0.0, test_fraction=0.0)
     assert "1 of 8 training identities have one image: they appear in pairs of two identities only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 20, 33, 41])
+def test_even_shares_are_those_of_one_after_the_other(total: int) -> None:
+    capacity = torch.tensor([3, 0, 1, 10, 6, 1, 20])
+    share, left = [0] * len(capacity), total
+    while left > 0:
+        open_ = [i for i, most in enumerate(capacity.tolist()) if most > share[i]]
+        each = max(1, left // len(open_))
+        for i in open_:
+            more = min(each, int(capacity[i]) - share[i], left)
+            share[i] += more
+            left -= more
+    assert pair_draws._evenly(capacity, total).tolist() == share
+
+
+def test_all_pairs_of_two_identities_without_those_of_one() -> None:
+    """One large identity has half a million pairs of its own, and six hundred with the other."""
+    torch.manual_seed(0)
+    labels = torch.randint(0, 4, (30,))
+    first, second = torch.triu_indices(30, 30, 1)
+    expected = (first * 30 + second)[labels[first] != labels[second]]
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    start = counts.cumsum(0) - counts
+    assert torch.equal(pair_draws._all_between(counts, start, order, 30), expected)
+
+    large = torch.tensor([0] * 1000 + [1] * 2)
+    order, counts, start = large.argsort(stable=True), torch.tensor([1000, 2]), torch.tensor([0, 1000])
+    with LargestTensor() as largest:
+        code = pair_draws._between(counts, start, order, 1500, 2000, 1002, torch.Generator().manual_seed(0))
+    assert len(code.unique()) == 1500
+    assert largest.numel <= 4000

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split, thinned
+from calotype.data.items import select, thin_out
+from calotype.data.splits import Split, check_disjoint, identity_split, items_by_class, manifest, stratified_split, thinned
 from calotype.types import Source, UserError
 
 LABELS = [0] * 50 + [1] * 20 + [2] * 10
@@ -89,3 +90,73 @@ def test_thinned_keeps_so_many_of_each_class_for_training_alone() -> None:
     assert set(few.train) < set(thinned(whole, labels, 6, 3).train)  # more is more of the same
     with pytest.raises(UserError, match="per_class=0"):
         thinned(whole, labels, 0, 3)
+
+
+def masked_split(labels: list[int], val: float, test: float, seed: int, num_classes: int) -> Split:
+    """The rule of `stratified_split` with a mask for each class, as it was first written; shares above 0 only."""
+    items, sides = np.asarray(labels), {"train": [], "val": [], "test": []}
+    for label in range(num_classes):
+        order = np.random.RandomState([seed, label]).permutation(np.flatnonzero(items == label)).tolist()
+        num_test, num_val = (max(1, round(share * len(order))) for share in (test, val))
+        sides["test"] += order[:num_test]
+        sides["val"] += order[num_test : num_test + num_val]
+        sides["train"] += order[num_test + num_val :]
+    return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_splits_are_those_of_a_mask_for_each_class(seed: int) -> None:
+    labels = np.random.RandomState(seed).permutation(np.repeat(np.arange(30), np.arange(4, 34)))
+    names = tuple(f"c{i}" for i in range(30))
+    split = stratified_split(labels.tolist(), val=0.1, test=0.2, seed=seed, class_names=names)
+    assert split == masked_split(labels.tolist(), 0.1, 0.2, seed, 30)
+
+    train = np.array(split.train)
+    kept = [np.random.RandomState([seed, k, 2]).permutation(train[labels[train] == k])[:3] for k in range(30)]
+    assert thinned(split, torch.from_numpy(labels), 3, seed).train == tuple(sorted(np.concatenate(kept).tolist()))
+
+    source = Source(name="s", items=torch.arange(len(labels))[:, None], channels=0, labels=torch.from_numpy(labels), class_names=names)
+    few = []
+    for k in range(30):
+        items = np.flatnonzero(labels == k)
+        few += items[np.random.RandomState([seed, k, 1]).permutation(len(items))[:5]].tolist()
+    assert thin_out(source, 5, seed).items[:, 0].tolist() == sorted(few)
+
+
+def test_items_by_class() -> None:
+    assert [part.tolist() for part in items_by_class([2, 0, 2, 5, 0, 2], 4)] == [[1, 4], [], [0, 2, 5], []]
+    assert [part.tolist() for part in items_by_class([], 2)] == [[], []]
+
+
+def test_folder_split_is_that_of_the_sorted_folders() -> None:
+    names = [f"alphabet{i % 7}/c{i}" for i in range(40)]
+    labels = np.repeat(np.arange(40), 2)
+    split = identity_split(labels.tolist(), val=0.2, test=0.3, seed=1, names=names, by_folder=True)
+    folders = sorted({name.rpartition("/")[0] for name in names})
+    of = np.array([folders.index(names[k].rpartition("/")[0]) for k in labels])
+    tested = np.random.RandomState(1).permutation(np.arange(7))[:2]
+    assert split.test == tuple(np.flatnonzero(np.isin(of, tested)).tolist())
+
+
+def test_forty_thousand_identities_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is done for one identity looks at its own items alone: all together at each item a few times."""
+    n = 40_000
+    labels = torch.arange(n).repeat_interleave(4)
+    source = Source(name="s", items=labels[:, None], channels=0, labels=labels, class_names=tuple(map(str, range(n))))
+    looked_at = 0
+
+    def counted(function):  # type: ignore[no-untyped-def]
+        def call(values, *args, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal looked_at
+            looked_at += len(values)
+            return function(values, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(np, "flatnonzero", counted(np.flatnonzero))
+    monkeypatch.setattr(torch.Tensor, "__eq__", counted(torch.Tensor.__eq__))
+    monkeypatch.setattr(torch.Tensor, "nonzero", counted(torch.Tensor.nonzero))
+    few = thin_out(select(source, source.class_names[: n - 1], None), 3, 0)
+    split = stratified_split(few.labels.tolist(), val=0.3, test=0.3, seed=0, class_names=few.class_names)
+    assert [len(side) for side in (split.train, split.val, split.test)] == [n - 1] * 3
+    assert looked_at <= 10 * len(labels)

@@ -8,6 +8,7 @@ import torch
 from calotype.metrics import identification as ident
 from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import all_pairs, class_groups, evaluate_test, evaluate_validation
+from helpers import LargestTensor
 
 
 def test_trials_hold_what_they_should() -> None:
@@ -138,3 +139,15 @@ def test_figures_lie_in_their_intervals() -> None:
     for name in ("eer", "auroc", "tar_at_far_1e-2", "accuracy", "rank1", "one_shot_accuracy"):
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"], name
     assert found["fnir_at_fpir_1e-2"] == pytest.approx(1 - found["dir_at_fpir_1e-2"])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_trials_in_parts_are_the_same_trials(grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.arange(30).repeat_interleave(3)
+    groups = torch.arange(30) % 3 if grouped else None
+    whole = ident.one_shot_trials(labels, ways=5, num_trials=70, seed=2, groups=groups)
+    monkeypatch.setattr(ident, "SCORES", 100)
+    assert torch.equal(ident.one_shot_trials(labels, ways=5, num_trials=70, seed=2, groups=groups), whole)
+    with LargestTensor() as largest:
+        ident.one_shot_trials(labels, ways=5, num_trials=700, seed=2, groups=groups)
+    assert largest.numel < 700 * 30

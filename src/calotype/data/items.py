@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from calotype.data.preprocess import Preprocess
+from calotype.data.splits import items_by_class, permuted
 from calotype.datasets.image_file import read_image
 from calotype.types import LabelledBatch, Source, UserError
 
@@ -138,10 +139,11 @@ def select(source: Source, classes: Sequence[str] | None, largest: int | None, *
     names = source.class_names
     keep = list(range(len(names)))
     if classes is not None:
-        unknown = [str(name) for name in classes if str(name) not in names]
+        numbers = {name: number for number, name in reversed(list(enumerate(names)))}  # of two of a name the first
+        unknown = [str(name) for name in classes if str(name) not in numbers]
         if unknown:
             raise UserError(f"data.classes: {source.name} has no class {unknown[0]!r}; it has {some(names)}")
-        keep = sorted({names.index(str(name)) for name in classes})
+        keep = sorted({numbers[str(name)] for name in classes})
     if largest is not None:
         if not 2 <= largest <= len(keep):
             raise UserError(f"data.largest_classes={largest}: {source.name} has {len(keep)} classes, take 2 to {len(keep)}")
@@ -171,13 +173,12 @@ def thin_out(source: Source, max_images: int | None, seed: int) -> Source:
         return source
     if max_images < 2:
         raise UserError(f"data.max_images={max_images}: at least 2")
-    labels = labels_of(source)
-    chosen = []
-    for label in range(len(source.class_names)):
-        items = (labels == label).nonzero()[:, 0]
-        # RandomState's stream is frozen by NumPy's policy.
-        chosen.append(items[torch.from_numpy(np.random.RandomState([seed, label, 1]).permutation(len(items))[:max_images])])
-    return _only(source, torch.cat(chosen).sort().values)
+    random = np.random.RandomState()
+    chosen = [
+        permuted(items, random, seed, label, 1)[:max_images]
+        for label, items in enumerate(items_by_class(labels_of(source), len(source.class_names)))
+    ]
+    return _only(source, torch.from_numpy(np.concatenate(chosen)).sort().values)
 
 
 def _only(source: Source, chosen: Tensor) -> Source:

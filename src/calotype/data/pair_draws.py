@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from calotype.data.identity_sampler import IdentitySampler
 from calotype.data.sampler import processes
+from calotype.data.splits import items_by_class
 from calotype.types import Source, UserError
 
 ENUMERATED = 200_000  # pairs of one identity that are listed before the draw; of more, pairs are drawn until they suffice
@@ -159,8 +160,8 @@ def _numbered_images(source: Source) -> dict[tuple[str, str], int]:
     """Item number by (identity, number of its image): by the number at the end of the file's name, else by order."""
     assert source.labels is not None
     found: dict[tuple[str, str], int] = {}
-    for label, name in enumerate(source.class_names):
-        for place, item in enumerate((source.labels == label).nonzero()[:, 0].tolist(), 1):
+    for name, items in zip(source.class_names, items_by_class(source.labels, len(source.class_names)), strict=True):
+        for place, item in enumerate(items.tolist(), 1):
             stem = Path(source.item_name(item)).stem
             tail = stem.rpartition("_")[2]
             number = tail.lstrip("0") if stem.startswith(name.rpartition("/")[2] + "_") and tail.isdigit() else str(place)
@@ -173,12 +174,13 @@ def _evenly(capacity: Tensor, total: int) -> Tensor:
     share = torch.zeros_like(capacity)
     left = total
     while left > 0:
-        open_ = (capacity > share).nonzero()[:, 0]
-        each = max(1, left // len(open_))
-        for person in open_.tolist():
-            more = min(each, int(capacity[person] - share[person]), left)
-            share[person] += more
-            left -= more
+        room = (capacity - share).clamp(min=0)
+        each = max(1, left // int((room > 0).sum()))
+        more = room.clamp(max=each)
+        # The first take theirs, until nothing is left.
+        more = torch.minimum(more, (left - (more.cumsum(0) - more)).clamp(min=0))
+        share += more
+        left -= int(more.sum())
     return share
 
 
@@ -199,9 +201,7 @@ def _within(count: int, wanted: int, generator: torch.Generator) -> Tensor:
 def _between(counts: Tensor, start: Tensor, order: Tensor, wanted: int, total: int, size: int, generator: torch.Generator) -> Tensor:
     """`wanted` different pairs of images of two identities, every two identities alike: codes first * size + second."""
     if wanted > total // 2:
-        numbered = torch.empty_like(order).scatter_(0, order, torch.repeat_interleave(torch.arange(len(counts)), counts))
-        first, second = torch.triu_indices(size, size, 1)
-        code = (first * size + second)[numbered[first] != numbered[second]]
+        code = _all_between(counts, start, order, size)
         return code[torch.randperm(len(code), generator=generator)[:wanted]]
     code = torch.zeros(0, dtype=torch.long)
     while len(code) < wanted:
@@ -211,6 +211,21 @@ def _between(counts: Tensor, start: Tensor, order: Tensor, wanted: int, total: i
         images = order[start[people] + (torch.rand(people.shape, generator=generator) * counts[people]).long()].sort(1).values
         code = _distinct(torch.cat([code, images[:, 0] * size + images[:, 1]]))
     return code[:wanted]
+
+
+def _all_between(counts: Tensor, start: Tensor, order: Tensor, size: int) -> Tensor:
+    """All pairs of images of two identities as codes first * size + second, ascending, (total,).
+
+    Those of one identity are not listed first and then left out: one large identity has many more of them.
+    """
+    identity = torch.empty_like(order).scatter_(0, order, torch.repeat_interleave(torch.arange(len(counts)), counts))
+    others = size - counts[identity]  # (size,) partners of each image
+    first = torch.repeat_interleave(torch.arange(size), others)
+    number = torch.arange(len(first)) - torch.repeat_interleave(others.cumsum(0) - others, others)
+    # In `order` the images of an identity are in a row: its partners are what comes before and after.
+    here = identity[first]
+    second = order[torch.where(number < start[here], number, number + counts[here])]
+    return (first * size + second)[first < second].sort().values
 
 
 def _distinct(code: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,9 @@ def stratified_split(
     items = np.asarray(labels)
     given = None if official_test is None else np.asarray(official_test, dtype=bool)
     sides: dict[str, list[int]] = {side: [] for side in SIDES}
-    for label, name in enumerate(class_names):
-        # RandomState's stream is frozen by NumPy's policy: the same split on every machine and version.
-        order = np.random.RandomState([seed, label]).permutation(np.flatnonzero(items == label))
+    random = np.random.RandomState()
+    for label, (name, members) in enumerate(zip(class_names, items_by_class(items, len(class_names)), strict=True)):
+        order = permuted(members, random, seed, label)
         fixed = order[:0] if given is None else order[given[order]]
         rest = order if given is None else order[~given[order]]
         num_test = 0 if given is not None else _share(test, len(rest))
@@ -64,14 +65,35 @@ def stratified_split(
     return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
 
 
+def items_by_class(labels: Sequence[int] | np.ndarray | Tensor, num_classes: int) -> list[np.ndarray]:
+    """Return the item numbers of each class 0 to num_classes - 1 in ascending order, none for a class without items.
+
+    One sort: a mask for each class would take time in proportion to items times classes.
+    """
+    classes = np.asarray(labels)
+    order = classes.argsort(kind="stable")
+    edges = np.searchsorted(classes[order], np.arange(num_classes + 1))
+    return [order[start:end] for start, end in pairwise(edges.tolist())]
+
+
+def permuted(values: np.ndarray, random: np.random.RandomState, *seed: int) -> np.ndarray:
+    """Return the values in the order that `RandomState(seed)` gives; `random` is seeded anew, 10 times as fast as a new one.
+
+    RandomState's stream is frozen by NumPy's policy: the same order on every machine and version.
+    """
+    random.seed(list(seed))
+    return random.permutation(values)
+
+
 def thinned(split: Split, labels: Tensor, per_class: int, seed: int) -> Split:
     """The split with at most `per_class` training items of each class; the other sides as they were."""
     if per_class < 1:
         raise UserError(f"data.per_class={per_class}: at least 1")
     train = np.asarray(split.train)
-    of = labels.numpy()[train]
+    members = items_by_class(labels.numpy()[train], int(labels.max()) + 1)
     # A stream of its own for each class: how many are kept of one changes nothing for another.
-    kept = [np.random.RandomState([seed, label, 2]).permutation(train[of == label])[:per_class] for label in np.unique(of).tolist()]
+    random = np.random.RandomState()
+    kept = [permuted(train[positions], random, seed, label, 2)[:per_class] for label, positions in enumerate(members) if len(positions)]
     return Split(tuple(sorted(np.concatenate(kept).tolist())), split.val, split.test)
 
 
@@ -95,8 +117,7 @@ def identity_split(
     what = "identities"
     if by_folder:
         what = "folders of identities (alphabet/character)"
-        folders = [name.rpartition("/")[0] for name in names]
-        items = np.asarray([sorted(set(folders)).index(folder) for folder in folders])[items]
+        items = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)[1][items]
     people = np.random.RandomState(seed).permutation(np.unique(items))
     num_test, num_val = _share(test, len(people)), _share(val, len(people))
     if len(people) - num_test - num_val < 1:

@@ -218,5 +218,5 @@ def _name(rate: float) -> str:
 def class_groups(class_names: Sequence[str]) -> Tensor | None:
     """A number for the folder of each class (`alphabet/character`), None where all lie in one."""
     folders = [name.rpartition("/")[0] for name in class_names]
-    distinct = sorted(set(folders))
-    return torch.tensor([distinct.index(folder) for folder in folders]) if len(distinct) > 1 else None
+    numbers = {folder: number for number, folder in enumerate(sorted(set(folders)))}
+    return torch.tensor([numbers[folder] for folder in folders]) if len(numbers) > 1 else None

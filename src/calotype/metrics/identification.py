@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SCORES = 2**24  # random numbers of one-shot trials that are held at once
+
 
 class Searches(NamedTuple):
     """Probes against a gallery: which images meet, and which of them are of one identity."""
@@ -43,12 +45,16 @@ def one_shot_trials(labels: Tensor, *, ways: int, num_trials: int, seed: int, gr
     position = torch.empty_like(order).scatter_(0, order, torch.arange(len(order))) - start[numbered]  # within the identity
     step = 1 + (torch.rand(len(probes), generator=generator) * (counts[true] - 1)).long()
     partner = order[start[true] + (position[probes] + step) % counts[true]]
-    scores = torch.rand(len(probes), len(identities), generator=generator)
-    scores[torch.arange(len(probes)), true] = -1
-    if groups is not None:
-        kinds = groups[identities]
-        scores[kinds[None] != kinds[true][:, None]] = -1
-    best, others = scores.topk(min(ways, len(identities)) - 1, dim=1)
+    kinds = None if groups is None else groups[identities]
+    drawn = []
+    # A part of the trials at once: a score for each trial and identity would take gigabytes of many identities.
+    for part in true.split(max(1, SCORES // len(identities))):
+        scores = torch.rand(len(part), len(identities), generator=generator)
+        scores[torch.arange(len(part)), part] = -1
+        if kinds is not None:
+            scores[kinds[None] != kinds[part][:, None]] = -1
+        drawn.append(scores.topk(min(ways, len(identities)) - 1, dim=1))
+    best, others = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     images = order[start[others] + draw(others)]
     images = torch.where(best >= 0, images, probes[:, None])
     return torch.cat([probes[:, None], partner[:, None], images], 1)
