@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calotype.datasets import image_file
 from calotype.datasets.image_file import read_image
 from calotype.types import UserError
 
@@ -64,3 +65,19 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(UserError, match=r"f.tif: floating-point"):
         read_image(tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "CMYK", "I;16", "1"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strip_by_strip_is_the_whole(mode: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.RandomState(0).randint(0, 256, (23, 17, 4), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 256 + noise[..., 1])
+    else:
+        image = Image.fromarray(noise, "RGBA" if mode in ("RGBA", "LA") else "CMYK" if mode == "CMYK" else None).convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path, **({"transparency": 3} if mode == "P" else {}))
+    whole = read_image(path, channels)
+    assert whole.is_contiguous()
+    monkeypatch.setattr(image_file, "STRIP_PIXELS", 17 * 5)
+    assert torch.equal(read_image(path, channels), whole)

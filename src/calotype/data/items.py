@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,9 @@ from calotype.data.preprocess import Preprocess
 from calotype.data.splits import items_by_class, permuted
 from calotype.datasets.image_file import read_image
 from calotype.types import LabelledBatch, Source, UserError
+
+CHUNK_BYTES = 2**22  # of images that are preprocessed together
+FILES_AT_ONCE = 64  # that a thread decodes one after the other
 
 
 class Items(Dataset[Any]):
@@ -38,15 +42,54 @@ class Items(Dataset[Any]):
         return self.kept is not None
 
     def load(self) -> None:
+        """Make all items once, where they fit: in place, so that the peak is what is kept and a little."""
         if self.kept is not None or not self.fits:
             return
-        if not isinstance(self.source.items, Tensor):
-            with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-                self.kept = torch.stack(list(pool.map(self._make, range(len(self.source)))))
-        elif self.source.items.dtype == torch.uint8:
-            self.kept = torch.cat([self.preprocess(chunk) for chunk in self.source.items.split(1024)])
+        items = self.source.items
+        if isinstance(items, Tensor) and self._leaves(items):
+            self.kept = items
+            return
+
+        kept = torch.empty(len(self.source), *self.shape, dtype=torch.uint8)
+        if isinstance(items, Tensor):
+            self._fill_from_tensor(kept, items)
         else:
-            self.kept = self.source.items
+            self._fill_from_files(kept)
+        self.kept = kept
+
+    def _leaves(self, items: Tensor) -> bool:
+        """Whether the items are kept as the source has them: points, images at full depth, and those that nothing is done to."""
+        if items.dtype != torch.uint8:
+            return True
+        same_memory = self.preprocess(items[:1]).data_ptr() == items.data_ptr()
+        return same_memory and items.is_contiguous() and tuple(items.shape[1:]) == self.shape
+
+    def _fill_from_tensor(self, kept: Tensor, items: Tensor) -> None:
+        """A few images at once: what preprocessing makes on the way (floats, at times) is small beside the whole."""
+        bytes_each = max(items[0].numel(), kept[0].numel())
+        start = 0
+        for chunk in items.split(min(1024, max(1, CHUNK_BYTES // bytes_each))):
+            kept[start : start + len(chunk)] = self.preprocess(chunk)
+            start += len(chunk)
+
+    def _fill_from_files(self, kept: Tensor) -> None:
+        """Threads that each write images to their places; one image is decoded in each at a time."""
+
+        def fill(numbers: range) -> None:
+            for i in numbers:
+                made = self._make(i)
+                if made.shape != kept.shape[1:]:  # an assignment would stretch one channel over three
+                    raise UserError(f"{self.source.items[i]}: {tuple(made.shape)}, and the first image gives {tuple(kept.shape[1:])}")
+                kept[i] = made
+
+        parts = [range(start, min(start + FILES_AT_ONCE, len(kept))) for start in range(0, len(kept), FILES_AT_ONCE)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock
+            try:
+                for _ in pool.map(fill, parts):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def pixels(self, index: Tensor) -> Tensor:
         if self.kept is not None:

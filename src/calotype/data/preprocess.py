@@ -70,8 +70,10 @@ class Preprocess:
         if self.background == "ellipse":
             images = images * _ellipse(images.shape[-2], images.shape[-1])
         elif self.background == "border":
-            flat = images.reshape(-1, *images.shape[-3:])
-            images = torch.stack([image * foreground(image) for image in flat]).view(images.shape)
+            cut = torch.empty_like(images, memory_format=torch.contiguous_format)
+            for image, target in zip(images.reshape(-1, *images.shape[-3:]), cut.view(-1, *images.shape[-3:]), strict=True):
+                torch.mul(image, foreground(image), out=target)
+            images = cut
         return images
 
 

@@ -14,6 +14,7 @@ from calotype.types import UserError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEEP_MODES = frozenset({"RGB", "I", "I;16", "I;16B", "I;16L"})
+STRIP_PIXELS = 2**20  # that are converted at once
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 
 
@@ -29,7 +30,8 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
     try:
         with Image.open(path) as image:
             image.load()
-            flat = _to_eight_bit(ImageOps.exif_transpose(image), path)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _as_tensor(image, channels, path)
     except UserError:
         raise
     except FileNotFoundError:
@@ -39,9 +41,20 @@ def read_image(path: Path, channels: int = 3) -> Tensor:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image that can be read" if "cannot identify" in str(error) else str(error)
         raise UserError(f"{path}: {reason}; repair or remove the file") from None
-    pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
-    tensor = torch.from_numpy(pixels)
-    return tensor[None] if channels == 1 else tensor.permute(2, 0, 1).contiguous()
+
+
+def _as_tensor(image: Image.Image, channels: int, path: Path) -> Tensor:
+    """uint8 (channels, H, W), converted strip by strip: beside the file's pixels and the result no whole copy is made."""
+    width, height = image.size
+    mode = "L" if channels == 1 else "RGB"
+    result = torch.empty(channels, height, width, dtype=torch.uint8)
+    rows = max(1, STRIP_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        pixels = torch.from_numpy(np.array(_to_eight_bit(strip, path).convert(mode)))
+        result[:, top:bottom] = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
+    return result
 
 
 def read_deep(path: Path) -> Tensor:

@@ -48,7 +48,7 @@ def whole_photos(*, folder: str | None = None) -> Source:
 def _patches(name: str, pictures: tuple[str, ...], patch: int, stride: int) -> Source:
     import skimage.data
 
-    parts = []
+    views = []
     for picture in pictures:
         pixels = torch.from_numpy(getattr(skimage.data, picture)())
         image = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
@@ -56,6 +56,10 @@ def _patches(name: str, pictures: tuple[str, ...], patch: int, stride: int) -> S
             limit = min(image.shape[1:])
             raise UserError(f"dataset.patch={patch}, dataset.stride={stride}: {picture} takes 1 to {limit}, and a stride from 1")
         cut = image.unfold(1, patch, stride).unfold(2, patch, stride)  # (C, rows, columns, patch, patch)
-        parts.append(cut.permute(1, 2, 0, 3, 4).flatten(0, 1))
-    labels = torch.tensor([i for i, part in enumerate(parts) for _ in range(len(part))])
-    return Source(name=name, items=torch.cat(parts), channels=parts[0].shape[1], labels=labels, class_names=pictures)
+        views.append(cut.permute(1, 2, 0, 3, 4))
+    counts = [view.shape[0] * view.shape[1] for view in views]
+    items = torch.empty(sum(counts), *views[0].shape[2:], dtype=torch.uint8)
+    for view, part in zip(views, items.split(counts), strict=True):
+        part.view(view.shape).copy_(view)  # the patches exist once: overlapping ones are many times the photographs
+    labels = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
+    return Source(name=name, items=items, channels=items.shape[1], labels=labels, class_names=pictures)

@@ -48,14 +48,14 @@ def synthetic_faces(*, num_identities: int = 40, images_per_identity: int = 20, 
             f"dataset=synthetic_faces num_identities={num_identities} images_per_identity={images_per_identity} size={size}: "
             "at least 1, 1 and 16"
         )
-    images = []
-    for identity in range(num_identities):
+    images = torch.empty(num_identities * images_per_identity, 3, size, size, dtype=torch.uint8)
+    for identity, part in enumerate(images.split(images_per_identity)):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + identity)
         person = {k: low + (high - low) * torch.rand((), generator=generator) for k, (low, high) in IDENTITY.items()}
-        images.append(_photograph(person, images_per_identity, size, generator))
+        part.copy_(_photograph(person, images_per_identity, size, generator))
     return Source(
         name="synthetic_faces",
-        items=torch.cat(images),
+        items=images,
         channels=3,
         labels=torch.arange(num_identities).repeat_interleave(images_per_identity),
         class_names=tuple(f"person_{i:03d}" for i in range(num_identities)),

@@ -1,0 +1,89 @@
+"""Items in memory: made in place, the same as one by one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from calotype.data.items import Items, with_labels
+from calotype.data.preprocess import Preprocess
+from calotype.types import Source, UserError
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import torch
+from calotype.data.items import Items
+from calotype.data.preprocess import Preprocess
+from calotype.data.items import with_labels
+from calotype.types import Source
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+torch.set_num_threads(1)
+if sys.argv[1] == "files":
+    source = Source(name="s", items=[Path(sys.argv[2])] * 700, channels=3)
+    preprocess = Preprocess()
+else:
+    source = Source(name="s", items=torch.full((700, 3, 256, 256), 7, dtype=torch.uint8), channels=3)
+    preprocess = Preprocess(contrast=0.5)
+items = Items(with_labels(source), preprocess, ram_budget=10**9)
+items.pixels(torch.tensor([0]))  # what is loaded for the first image is no part of the peak
+before = peak()
+items.load()
+print((peak() - before) / items.kept.nbytes)
+"""
+
+
+@pytest.mark.parametrize("kind", ["files", "tensor"])
+def test_the_peak_is_what_is_kept_and_a_little(kind: str, tmp_path: Path) -> None:
+    """Once it was twice as much: a list of images and then the tensor of them."""
+    Image.new("RGB", (256, 256), (9, 90, 200)).save(tmp_path / "a.png", compress_level=1)
+    command = [sys.executable, "-c", PEAK, kind, str(tmp_path / "a.png")]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert 0.9 < float(told) < 1.6  # 138 MB; a chunk of 4 MB and its floats are a few times that
+
+
+def test_loaded_items_are_those_made_one_by_one(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (70, 3, 10, 12), dtype=torch.uint8)
+    paths = []
+    for i, image in enumerate(images):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(paths[-1])
+    preprocess = Preprocess(size=6, colour="grey", background="border")
+    for source in (Source(name="s", items=images, channels=3), Source(name="s", items=paths, channels=3)):
+        items = Items(with_labels(source), preprocess, ram_budget=10**6)
+        one_by_one = items.pixels(torch.arange(70))
+        items.load()
+        assert items.loaded
+        assert torch.equal(items.pixels(torch.arange(70)), one_by_one)
+
+
+def test_what_nothing_is_done_to_is_kept_as_it_is() -> None:
+    images = torch.randint(0, 256, (9, 3, 4, 4), dtype=torch.uint8)
+    items = Items(with_labels(Source(name="s", items=images, channels=3)), Preprocess(), ram_budget=10**6)
+    items.load()
+    assert items.kept is not None
+    assert items.kept.data_ptr() == images.data_ptr()
+    turned = images.permute(0, 1, 3, 2)
+    items = Items(with_labels(Source(name="s", items=turned, channels=3)), Preprocess(), ram_budget=10**6)
+    items.load()
+    assert items.kept is not None
+    assert items.kept.is_contiguous()
+    assert torch.equal(items.kept, turned)
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths[:2]:
+        Image.new("L", (4, 4)).save(path)
+    paths[2].write_text("no image")
+    items = Items(with_labels(Source(name="s", items=paths, channels=1)), Preprocess(size=4), ram_budget=10**6)
+    with pytest.raises(UserError, match=r"2\.png: not an image"):
+        items.load()
