@@ -94,6 +94,12 @@ def test_translate_any_size_as_the_run_was_trained(tmp_path: Path, capsys: pytes
     apply_main([str(run), "translate", str(photo), "--out", f"{tmp_path}/out"])
     assert capsys.readouterr().out.strip() == f"{tmp_path}/out/photo.png"
     assert pixels(tmp_path / "out/photo.png").shape == (20, 28)  # super-resolution enlarges
+    apply_main([str(run), "translate", str(photo), "--tile-pixels", "144", "--out", f"{tmp_path}/tiles"])
+    capsys.readouterr()
+    assert np.abs(pixels(tmp_path / "tiles/photo.png").astype(int) - pixels(tmp_path / "out/photo.png")).max() <= 1
+    with pytest.raises(UserError, match="--tile-pixels 50: at least 100"):
+        list(translate(run, [photo], tmp_path / "no", tile_pixels=50))
+    (tmp_path / "no").rmdir()
     with pytest.raises(UserError, match="own place"):
         list(translate(run, [photo], tmp_path))
     with pytest.raises(UserError, match="no such file"):

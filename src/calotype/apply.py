@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from omegaconf import OmegaConf
-from PIL import Image
 from torch import Tensor
 
 from calotype.applied import fit, load_for, look_for, targets_in
@@ -20,8 +19,8 @@ from calotype.datasets.image_file import is_image_file, read_image
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.hardware import precision
 from calotype.metrics.decision import Decision
+from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import DataSpec, UserError
-from calotype.whole_file import whole_file
 
 VERIFIERS = ("siamese", "facenet")
 
@@ -147,8 +146,11 @@ def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -
         yield Match(str(path), kept.names[who] if distance < kept.threshold else None, distance, kept.threshold)
 
 
-def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Iterator[str]:
+def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, tile_pixels: int = TILE_PIXELS) -> Iterator[str]:
     """Repaint image files, of any size, in the style that the run learned, as PNG files of the same names in `out`; their paths.
+
+    Args:
+        tile_pixels: larger images are painted in tiles of so many pixels, without a seam (see `calotype.tiled`).
 
     Raises:
         UserError: the run paints no pictures, a file is missing or no image, or two images would have the same name.
@@ -161,12 +163,9 @@ def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Ite
     module = module.to(memory_format=layout)
     half = "bf16" in precision(cfg.hardware.precision, "cpu")
     for path, target in zip(images, targets, strict=True):
-        pixels = read_image(Path(path), 3)[None].float() / 255
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            painted = module(pixels)
-        with whole_file(target) as partial:
-            eight_bit = (painted[0].float() * 255).round().to(torch.uint8)
-            Image.fromarray(eight_bit.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+        given = Given(read_image(Path(path), 3))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            paint(module, module.network, given, target, tile_pixels=tile_pixels)
         yield str(target)
 
 

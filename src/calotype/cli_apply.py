@@ -53,6 +53,14 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
     translate.add_argument("images", nargs="+", metavar="IMAGE")
     translate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    for command in (stylize, translate):
+        command.add_argument(
+            "--tile-pixels",
+            type=int,
+            default=1_000_000,
+            metavar="N",
+            help="larger images go through the network in tiles of so many pixels, at about 1 GB of memory a million (default 1000000)",
+        )
     enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
     enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
     identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
@@ -97,7 +105,7 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
             f"probability {found.probability:.4f}" + (f"\t({found.note})" if found.note else "")
         )
     elif options.command == "stylize":
-        yield from apply.stylize(options.run, options.images, options.out)
+        yield from apply.stylize(options.run, options.images, options.out, tile_pixels=options.tile_pixels)
     elif options.command in ("sample", "interpolate"):
         from calotype import generate
 
@@ -118,7 +126,7 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
     elif options.command == "translate":
         from calotype import generate
 
-        yield from generate.translate(options.run, options.images, options.out)
+        yield from generate.translate(options.run, options.images, options.out, tile_pixels=options.tile_pixels)
     elif options.command == "enroll":
         yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
     elif options.command == "identify":

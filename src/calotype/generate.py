@@ -19,6 +19,7 @@ from calotype.callbacks.generation_pictures import grid
 from calotype.data.levels import quantise
 from calotype.datasets.image_file import read_image
 from calotype.tasks.pixelcnn import PixelLikelihood, check_temperature
+from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import UserError
 
 GANS = ("gan", "cgan")
@@ -140,8 +141,11 @@ def interpolate(run_dir: str | Path, n: int, out: Path, *, label: str | None = N
     yield from _write_all(images, out)
 
 
-def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> Iterator[str]:
+def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, tile_pixels: int = TILE_PIXELS) -> Iterator[str]:
     """Make of each image file, of any size, what the run learned to make, as PNG files of the same names in `out`; their paths.
+
+    Args:
+        tile_pixels: larger images are made in tiles of so many pixels, without a seam (see `calotype.tiled`).
 
     Raises:
         UserError: the run translates nothing, a file is missing or no image, or two images would have the same name.
@@ -152,12 +156,12 @@ def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path) -> I
     pair = build(cfg.data.pair)
     channels = module.spec.input_shape[0]
     for path, target in zip(images, targets, strict=True):
-        given = pair.given(read_image(Path(path), module.spec.channels)[None].float() / 255)
-        if given.shape[1] != channels:
-            raise UserError(f"{path}: {given.shape[1]} channels, and the run takes {channels}")
+        given = Given.by_pair(read_image(Path(path), module.spec.channels), pair)
+        found = given.read((0, 1), (0, 1)).shape[1]
+        if found != channels:
+            raise UserError(f"{path}: {found} channels, and the run takes {channels}")
         out.mkdir(parents=True, exist_ok=True)
-        with torch.no_grad():
-            plots.save_image(module(given), target)
+        paint(module, module.network, given, target, tile_pixels=tile_pixels)
         yield str(target)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from torch import Tensor  # not at run time: a mistyped option is told before torch is imported
+    from torch import Tensor, nn  # not at run time: a mistyped option is told before torch is imported
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -131,6 +131,18 @@ class ContentStyleBatch(NamedTuple):
     weights: Tensor  # (S,) of the styles, sum 1
     content_masks: tuple[Tensor, ...] = ()  # S of (1, 1, H, W) in [0, 1]: where the result takes a style; none: everywhere
     style_masks: tuple[Tensor, ...] = ()  # S of (1, 1, h, w): what of a style counts
+
+
+class Stage(NamedTuple):
+    """A part of a network that is local but for its instance normalisation: what `calotype.tiled` applies tile by tile.
+
+    A network that has `grid`, `padded(height, width)` and `stages()` can paint images in tiles; see `TransformNet`.
+    """
+
+    module: nn.Module  # (1, C, h, w) -> (1, D, h', w'); each norm is used once
+    reach: int  # image pixels on each side that an output depends on; a multiple of the grid, and no less than it
+    scale: int  # image pixels, in height and in width, of a cell of the output
+    channels: int  # D
 
 
 class Needs(NamedTuple):

@@ -3,6 +3,9 @@
 Each is called with images (N, C, H, W) in [0, 1] and the numbers of their items (N,), and gives (inputs, targets); its `given` makes
 an input of an image (1, C, h, w) that is nobody's target yet: a drawing, a grey or a small photograph. What is random depends on
 the item alone, so an image has the same partner in every epoch.
+
+Where `given` is local, `margin` is how many pixels of the image a pixel that it makes depends on, on each side, and `scale` how many
+it makes of one in height and width: then a large image can be given tile by tile (see `calotype.tiled`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ Pair = tuple[Tensor, Tensor]
 class Grey:
     """Grey to colour."""
 
+    margin, scale = 0, 1
+
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         if images.shape[1] != 3:
             raise UserError("data/pair=grey: the images are grey already; choose a data set in colour, or data.preprocess.colour=rgb")
@@ -32,6 +37,8 @@ class Grey:
 
 class Edges:
     """A drawing to the image: one minus the Sobel slope of the luma, times `contrast`, cut to [0, 1]."""
+
+    margin, scale = 0, 1
 
     def __init__(self, *, contrast: float = 2.0) -> None:
         if contrast <= 0:
@@ -88,7 +95,8 @@ class Small:
     def __init__(self, *, factor: int = 4) -> None:
         if factor not in (2, 4, 8):
             raise UserError(f"data.pair.factor={factor}: 2, 4 or 8")
-        self.factor = factor
+        self.factor = self.scale = factor
+        self.margin = 2  # of cubic interpolation
 
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         height, width = images.shape[2:]
@@ -105,6 +113,8 @@ class Small:
 class Inverted:
     """An image to its negative: two domains that differ in nothing else."""
 
+    margin, scale = 0, 1
+
     def __call__(self, images: Tensor, items: Tensor) -> Pair:
         return images, 1 - images
 
@@ -118,6 +128,8 @@ class SideBySide:
     Args:
         swap: the other way round.
     """
+
+    margin, scale = 0, 1
 
     def __init__(self, *, swap: bool = False) -> None:
         self.swap = swap

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.types import Stylized
+from calotype.types import Stage, Stylized
 
 
 class TransformNet(nn.Module):
@@ -21,8 +21,12 @@ class TransformNet(nn.Module):
     Shapes: images (N, 1 or 3, H, W) in [0, 1], any size -> (N, 3, H, W) in [0, 1].
     """
 
+    grid = 4  # pixels, in height and in width, of a cell between the halvings and the doublings
+
     def __init__(self, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
+        self.width = width
+        self.blocks = blocks
         self.layers = nn.Sequential(
             unit(3, width, 9),
             unit(width, 2 * width, 3, stride=2),
@@ -37,10 +41,32 @@ class TransformNet(nn.Module):
 
     def forward(self, images: Tensor) -> Stylized:
         height, width = images.shape[-2:]
-        # To multiples of 4, and to 8 at least: instance normalisation needs more than one position.
-        wide, high = (max(8 - side, -side % 4) for side in (width, height))
-        x = F.pad(images.expand(-1, 3, -1, -1), (0, wide, 0, high), mode="replicate")
+        bottom, right = (whole - side for whole, side in zip(self.padded(height, width), (height, width), strict=True))
+        x = F.pad(images.expand(-1, 3, -1, -1), (0, right, 0, bottom), mode="replicate")
         return self.layers(x).float().sigmoid()[..., :height, :width]
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """To multiples of 4, and to 8 at least: instance normalisation needs more than one position."""
+        return max(8, height + -height % 4), max(8, width + -width % 4)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Halvings, each residual block, doublings: in turn, on a padded image, they are `forward`.
+
+        Reach: 4 + 1 + 2 pixels of the convolutions at scales 1, 1 and 2; twice 4; and 4 + 1 and then 1 cell of 2 pixels.
+        """
+        halvings, middle, doublings = self.layers[:3], self.layers[3 : 3 + self.blocks], self.layers[3 + self.blocks :]
+        return (
+            Stage(halvings, 8, 4, 4 * self.width),
+            *(Stage(block, 8, 4, 4 * self.width) for block in middle),
+            Stage(nn.Sequential(*doublings, ToImage()), 8, 1, 3),
+        )
+
+
+class ToImage(nn.Module):
+    """Logits to [0, 1] in single precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().sigmoid()
 
 
 class Residual(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.types import ImageShape, Translated, UserError
+from calotype.types import ImageShape, Stage, Translated, UserError
 
 
 class UNetPatch(nn.Module):
@@ -78,6 +78,7 @@ class UNetGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, width: int, levels: int, residual: bool) -> None:
         super().__init__()
         self.residual = residual
+        self.grid = 2**levels  # pixels, in height and in width, of a cell at the bottom
         sizes = [width * min(2**i, 8) for i in range(levels + 1)]
         norm = not residual  # which would take away how large a difference is
         self.first = _unit(in_channels, width, norm=norm)
@@ -90,10 +91,23 @@ class UNetGenerator(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         height, width = inputs.shape[2:]
-        grid = 2 ** len(self.down)
-        # To a multiple of the halvings, and to two positions at least at the bottom, which instance normalisation needs.
-        bottom, right = (max(2 * grid - side, -side % grid) for side in (height, width))
-        padded = F.pad(inputs, (0, right, 0, bottom), mode="replicate")
+        bottom, right = (whole - side for whole, side in zip(self.padded(height, width), (height, width), strict=True))
+        return self.body(F.pad(inputs, (0, right, 0, bottom), mode="replicate"))[..., :height, :width]
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """To a multiple of the halvings, and to two positions at least at the bottom, which instance normalisation needs."""
+        grid = self.grid
+        return max(2 * grid, height + -height % grid), max(2 * grid, width + -width % grid)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The whole body: what skips a level cannot be cut off from what goes through it.
+
+        Reach: one cell of the bottom, 2 to the power of the levels, and as much again for the convolutions on the way down.
+        """
+        return (Stage(_Body(self), 2 * self.grid, 1, self.last.out_channels),)
+
+    def body(self, padded: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), H and W multiples of the grid."""
         x = self.first(padded * 2 - 1)
         kept = [x]
         for layer in self.down:
@@ -101,9 +115,20 @@ class UNetGenerator(nn.Module):
             kept.append(x)
         for layer, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
             x = layer(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
-        made = self.last(x)[..., :height, :width].float()
+        made = self.last(x).float()
         # A residual keeps its slope outside [0, 1]; a loss brings it back.
-        return inputs + made if self.residual else made.sigmoid()
+        return padded + made if self.residual else made.sigmoid()
+
+
+class _Body(nn.Module):
+    """A generator without its padding."""
+
+    def __init__(self, generator: UNetGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, padded: Tensor) -> Tensor:
+        return self.generator.body(padded)
 
 
 class PatchDiscriminator(nn.Module):

@@ -75,9 +75,14 @@ class CycleGAN(LightningModule):
     def alarms(self) -> list[str]:
         return self.alarm.told
 
+    @property
+    def network(self) -> Any:
+        """The generator of targets."""
+        return self.model.forth
+
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W) in [0, 1]."""
-        return self.model.forth(inputs)
+        return self.network(inputs)
 
     def training_step(self, batch: ImagePairBatch, batch_idx: int) -> None:
         optimizers: Any = self.optimizers()

@@ -68,9 +68,14 @@ class FastStyle(LightningModule):
         self._targets: Targets | None = None
         self.stylization: Stylization | None = None  # of the test
 
+    @property
+    def network(self) -> Any:
+        """The network that paints."""
+        return self.model
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 1 or 3, H, W) in [0, 1] -> the same in the style."""
-        return self.model(images)
+        return self.network(images)
 
     @torch.no_grad()
     def picture(self) -> Tensor:

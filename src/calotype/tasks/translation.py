@@ -79,9 +79,14 @@ class Translation(LightningModule):
     def alarms(self) -> list[str]:
         return self.alarm.told
 
+    @property
+    def network(self) -> Any:
+        """The generator that is used: its running average, where there is one."""
+        return self.model.generator if self.average is None else self.average
+
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W) in [0, 1], by the running average of the generator."""
-        return (self.model.generator if self.average is None else self.average)(inputs).clamp(0, 1)
+        return self.network(inputs).clamp(0, 1)
 
     def training_step(self, batch: ImagePairBatch, batch_idx: int) -> None:
         optimizers: Any = self.optimizers()
