@@ -69,7 +69,17 @@ def _other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
         for key in ("git_commit", "git_dirty", "split_hash", "data_hash")
         if before.get(key) != now.get(key)
     ]
-    for part in ("versions", "hardware"):
-        old, new = before.get(part) or {}, now.get(part) or {}
+    pairs = [(before.get("hardware") or {}, now.get("hardware") or {}), _packages_of_both(before, now)]
+    for old, new in pairs:
         lines += [f"{key}: {old.get(key)} before, {new.get(key)} now" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return lines
+
+
+def _packages_of_both(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return Python's and the packages' versions of two runs, as far as both records list them."""
+    old, new = before.get("versions") or {}, now.get("versions") or {}
+
+    # Runs of earlier versions list their main packages only: the others are unknown, not absent.
+    if before.get("distributions"):
+        return {**old, **before["distributions"]}, {**new, **(now.get("distributions") or {})}
+    return old, new

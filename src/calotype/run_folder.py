@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
 import json
 import math
 import os
 import platform
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from calotype.types import UserError
 from calotype.whole_file import whole_file
 
-PACKAGES = ("calotype", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+MAIN_PACKAGES = (
+    "calotype",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+)
 SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
 FORMAT = 2  # of run folders and checkpoints; 1 had none written into it
 RESERVE = ".reserve"
@@ -95,9 +107,8 @@ class RunRecord:
             os.close(os.open(folder / "run.json", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             raise UserError(f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}") from None
-        return cls(
-            folder, {"format": FORMAT, "status": "running", **fields, **_now("start"), **process(), "versions": versions(), **git_state()}
-        )
+        about = {**_now("start"), **process(), **packages(), **git_state()}
+        return cls(folder, {"format": FORMAT, "status": "running", **fields, **about})
 
     @classmethod
     def go_on(cls, folder: Path, **fields: Any) -> RunRecord:
@@ -112,7 +123,7 @@ class RunRecord:
         if is_running(old):
             raise UserError(f"{folder} is still running (process {old['pid']})")
         resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
-        now = {"versions": versions(), **git_state()}
+        now = {**packages(), **git_state()}
         return cls(folder, {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now})
 
     def update(self, **fields: Any) -> None:
@@ -133,14 +144,31 @@ def process() -> dict[str, Any]:
     return {"pid": os.getpid(), "process_start": _process_start(os.getpid()), "host": socket.gethostname()}
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def packages() -> dict[str, Any]:
+    """Return `versions`, a short list for people, and `distributions`, all that rebuild the environment."""
+    installed = distributions()
+
+    main = {name: installed[name] for name in MAIN_PACKAGES if name in installed}
+    return {"versions": {"python": platform.python_version(), **main}, "distributions": installed}
+
+
+@functools.cache
+def distributions() -> dict[str, str]:
+    """Return the version of every installed distribution by its normalized name, sorted.
+
+    Names are normalized as the packaging standard does: `PyYAML` is `pyyaml`. Read once in a process.
+    """
+    installed: dict[str, str] = {}
+
+    for distribution in importlib.metadata.distributions():
+        metadata = distribution.metadata
+
+        # An interrupted installation leaves folders without a name, or without a version.
+        if "Name" in metadata and "Version" in metadata:
+            # The path is searched in the order of imports, so that the first one is the one in use.
+            installed.setdefault(re.sub(r"[-_.]+", "-", metadata["Name"]).lower(), metadata["Version"])
+
+    return dict(sorted(installed.items()))
 
 
 def git_state() -> dict[str, Any]:
