@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from calotype.environment import environment_main
 from calotype.rerun import _other_differences
 from calotype.run_folder import RunRecord, distributions
 
@@ -67,3 +70,48 @@ def test_rerun_compares_all_distributions_where_both_runs_list_them() -> None:
     # A record of an earlier version of this package has the short list only.
     del before["distributions"]
     assert _other_differences(before, now) == ["python: 3.11.7 before, 3.12.1 now"]
+
+
+def test_environment_of_a_run_is_a_requirements_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunRecord.start(tmp_path / "run")
+    environment_main([str(tmp_path / "run")])
+    lines = capsys.readouterr().out.splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    pins = {r.name: r for r in map(Requirement, (line for line in lines if not line.startswith("#")))}
+
+    assert f"# Python {sys.version.split()[0]}" in comments
+    assert set(pins) == set(distributions()) - {"calotype", "pip"}
+    assert all(pins[name].specifier == f"=={distributions()[name]}" for name in pins)
+
+
+def test_pip_finds_the_environment_of_a_run_installed(tmp_path: Path) -> None:
+    """pip itself reads the file: where the run was made, there is nothing left to install."""
+    RunRecord.start(tmp_path / "run")
+    command = [sys.executable, "-m", "calotype.environment", str(tmp_path / "run")]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (tmp_path / "requirements.txt").write_text(text)
+
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "-r", str(tmp_path / "requirements.txt")]
+    done = subprocess.run(pip, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (None, "no such file"),
+        ({"versions": {"torch": "2.14.1"}}, "lists no distributions"),
+        ({"distributions": {}}, "lists no distributions"),
+    ],
+)
+def test_a_run_without_the_list(record: dict[str, object] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if record is not None:
+        (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit) as left:
+        environment_main([str(tmp_path)])
+    assert left.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert "run.json" in line

@@ -19,6 +19,7 @@ import calotype
 from calotype.cli import main
 from calotype.cli_apply import apply_main
 from calotype.cli_report import report_main, rerun_main
+from calotype.environment import environment_main
 from helpers import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[1]
@@ -161,6 +162,10 @@ def test_readme_commands_run(
         return apply_main(arguments)
     if program == "calotype-report":
         return report_main([*arguments, *(["--n", "50"] if arguments[0] == "battle" else [])])
+    if program == "python":
+        assert arguments[:2] == ["-m", "calotype.environment"]
+        assert arguments[3:] == [">", "requirements.txt"]
+        return environment_main(arguments[2:3])
     if program == "calotype-rerun":
         return rerun_main([*arguments, "--out", "again"])
     assert program == "calotype"

@@ -1,0 +1,56 @@
+"""`python -m calotype.environment RUN`: the packages of a run, as a requirements file for pip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from calotype.cli_errors import Parser, one_line_errors
+from calotype.run_folder import read_json
+from calotype.types import UserError
+
+# The package itself comes from its commit; pip is what installs the rest.
+LEFT_OUT = ("calotype", "pip")
+
+
+def requirements(record: dict[str, Any], run_json: Path) -> str:
+    """Return the text of a requirements file with the exact version of every distribution of a run.
+
+    Args:
+        record: contents of the run's `run.json`.
+        run_json: where it was read, for messages.
+
+    Raises:
+        UserError: the record does not list the distributions.
+    """
+    installed = record.get("distributions")
+    if not isinstance(installed, dict) or not installed:
+        raise UserError(f"{run_json}: lists no distributions (an older run?); its main packages are under versions")
+
+    python = (record.get("versions") or {}).get("python")
+    commit = record.get("git_commit")
+    dirty = " with uncommitted changes" if record.get("git_dirty") else ""
+    header = [
+        f"# Environment of {run_json.parent}",
+        f"# Python {python}",
+        f"# calotype {installed.get('calotype')}, commit {commit}{dirty}" if commit else f"# calotype {installed.get('calotype')}",
+    ]
+
+    pins = [f"{name}=={version}" for name, version in sorted(installed.items()) if name not in LEFT_OUT]
+    return "\n".join([*header, *pins]) + "\n"
+
+
+def environment_main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m calotype.environment RUN`"""
+    parser = Parser(prog="calotype.environment", description="Print a requirements file with the packages that a run used.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    options = parser.parse_args(arguments)
+
+    with one_line_errors():
+        run_json = options.run / "run.json"
+        print(requirements(read_json(run_json), run_json), end="", flush=True)
+
+
+if __name__ == "__main__":
+    environment_main()
