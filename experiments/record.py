@@ -172,7 +172,7 @@ def record_study(study: str, sweep: Path) -> int:
         if told["status"] != "finished":
             raise SystemExit(f"{run}: {told['status']}, not finished")
         (target / run.name).mkdir(parents=True)
-        kept = {key: told[key] for key in ("status", "task", "overrides", "choices", *KEPT) if key in told}
+        kept = {key: told[key] for key in ("format", "status", "task", "overrides", "choices", *KEPT) if key in told}
         (target / run.name / "run.json").write_text(json.dumps(kept, indent=1) + "\n")
         (target / run.name / "metrics.json").write_text((run / "metrics.json").read_text())
         config = (run / "config.yaml").read_text()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.compose import compose_config, load_config
 from calotype.resume import Start
-from calotype.run_folder import is_begun, read_json, shown
+from calotype.run_folder import has_begun, read_json, shown
 from calotype.schema import config_hash, to_plain
 from calotype.types import UserError
 
@@ -78,10 +78,10 @@ def _on_one_device(config: DictConfig, cfg: DictConfig) -> DictConfig:
 def _train(config: DictConfig, folder: Path, train: Callable[..., Any]) -> None:
     if (folder / "metrics.json").is_file():
         return
-    has_begun = is_begun(folder)
-    status = read_json(folder / "run.json").get("status") if has_begun else None
-    verb = "resuming" if has_begun else "training"
+    was_begun = has_begun(folder)
+    status = read_json(folder / "run.json").get("status") if was_begun else None
+    verb = "resuming" if was_begun else "training"
     print(f"{verb} the reference classifier, once for this data, in {shown(folder)}", flush=True)
     if status == "failed":
         print(f"it failed before ({read_json(folder / 'run.json').get('error')})", flush=True)
-    train(config, folder, start=Start(resumed=has_begun))
+    train(config, folder, start=Start(resumed=was_begun))

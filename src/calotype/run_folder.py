@@ -12,10 +12,12 @@ import platform
 import re
 import socket
 import subprocess
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from calotype.types import UserError
 from calotype.whole_file import whole_file
@@ -35,6 +37,14 @@ SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the fold
 FORMAT = 2  # of run folders and checkpoints; 1 had none written into it
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
+HEARTBEAT = ".heartbeat"  # its modification time says when the run was last alive; its lock guards the claim
+HEARTBEAT_SECONDS = 30.0
+HEARTBEAT_MAX_AGE = 300.0  # seconds; after that a run of another host counts as cut off
+POLL_SECONDS = 1.0  # between two looks at a run that another process is at
+
+
+class TakenError(UserError):
+    """Another process has the run, or has finished it."""
 
 
 def shown(path: Path) -> str:
@@ -67,27 +77,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def check_format(record: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError where the record is of another version's format."""
-    found = record.get("format", 1)
-    if found != FORMAT:
-        raise UserError(f"{path}: written by another version of Calotype (format {found}, this one reads {FORMAT}); run it again")
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether a run has claimed the folder; an empty run.json was left by one that was killed before it began."""
-    path = folder / "run.json"
-    return path.is_file() and path.stat().st_size > 0
-
-
 class RunRecord:
-    """run.json, from `running` to how it ended. Also keeps a little disk free, so that the end of a run on a full disk can be told."""
+    """run.json, from `running` to how it ended.
+
+    While the run lasts, a thread keeps the heartbeat fresh, by which other hosts know that it is alive. A little disk is
+    reserved, so that the end of a run on a full disk can be recorded.
+    """
 
     def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
         self.path = folder / "run.json"
         self.fields = fields
-        (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
-        self._write()
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     @staticmethod
     def note_failure(folder: Path, error: str) -> None:
@@ -100,44 +101,163 @@ class RunRecord:
         """Claim `folder` for a new run.
 
         Raises:
-            UserError: a run lies there already.
+            TakenError: a run lies there already.
+            UserError: the folder cannot be written, for instance because the disk is full; nothing is left behind.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        record = {"format": FORMAT, "status": "running", **fields, **_now("start"), **process()}
+        record |= {**packages(), **git_state()}
+
         try:
-            os.close(os.open(folder / "run.json", os.O_CREAT | os.O_EXCL))
+            folder.mkdir(parents=True, exist_ok=True)
+            with _claim(folder):
+                if has_begun(folder):
+                    raise FileExistsError
+                try:
+                    _reserve(folder)
+                    (folder / "run.json").unlink(missing_ok=True)  # an empty one: its run has not begun
+                    _create_json(folder / "run.json", record)
+                except FileExistsError:
+                    raise
+                except OSError:
+                    (folder / RESERVE).unlink(missing_ok=True)
+                    (folder / HEARTBEAT).unlink(missing_ok=True)
+                    raise
         except FileExistsError:
-            raise UserError(f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}") from None
-        about = {**_now("start"), **process(), **packages(), **git_state()}
-        return cls(folder, {"format": FORMAT, "status": "running", **fields, **about})
+            told = f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}"
+            raise TakenError(told) from None
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # it is empty where nothing else lies there
+            told = f"{folder}: the run cannot begin ({error.strerror}); free some space or give another folder"
+            raise UserError(told) from None
+
+        return cls(folder, record)
 
     @classmethod
     def go_on(cls, folder: Path, **fields: Any) -> RunRecord:
         """Take up the cut-off run in `folder`.
 
         Raises:
-            UserError: it is finished, or still running.
+            TakenError: it is finished, or still running.
+            UserError: it is of another format, or the folder cannot be written.
         """
-        old = read_json(folder / "run.json")
-        if old.get("status") == "finished":
-            raise UserError(f"{folder} is finished; its figures are in metrics.json (calotype-rerun runs it again)")
-        if is_running(old):
-            raise UserError(f"{folder} is still running (process {old['pid']})")
-        resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
-        now = {**packages(), **git_state()}
-        return cls(folder, {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now})
+        try:
+            with _claim(folder):
+                old = read_json(folder / "run.json")
+                check_format(old, folder / "run.json")
+                if old.get("status") == "finished":
+                    told = "its figures are in metrics.json (calotype-rerun runs it again)"
+                    raise TakenError(f"{folder} is finished; {told}")
+                if is_running(old, folder):
+                    raise TakenError(f"{folder} is still running (process {old['pid']} of {old['host']})")
+
+                resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
+                now = {**packages(), **git_state()}
+                record = {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now}
+                _reserve(folder)
+                write_json(folder / "run.json", record)
+        except OSError as error:
+            raise UserError(f"{folder}: the run cannot go on ({error.strerror}); free some space, then resume it") from None
+
+        return cls(folder, record)
 
     def update(self, **fields: Any) -> None:
         self.fields |= fields
-        self._write()
+        write_json(self.path, self.fields)
 
     def finish(self, status: str, *, error: str | None = None) -> None:
+        self._ended.set()
         (self.path.parent / RESERVE).unlink(missing_ok=True)
         end = datetime.now(UTC)
         seconds = (end - datetime.fromisoformat(self.fields["start"])).total_seconds()
-        self.update(status=status, error=error, end=end.isoformat(), wall_seconds=round(seconds, 3))
+        with contextlib.ExitStack() as stack:
+            # A process that waits for this claim must find the lock file gone when it gets it, and make a new one.
+            with contextlib.suppress(OSError):
+                stack.enter_context(locked(self.path.parent / HEARTBEAT))
+            self.update(status=status, error=error, end=end.isoformat(), wall_seconds=round(seconds, 3))
+            (self.path.parent / HEARTBEAT).unlink(missing_ok=True)
 
-    def _write(self) -> None:
-        write_json(self.path, self.fields)
+    def _beat(self) -> None:
+        """Refresh the heartbeat until the run ends; a disk that does not answer must not fail the run."""
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path.parent / HEARTBEAT)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file `path`, which is created where it is missing; wait while another process holds it.
+
+    The system gives the lock back when the process ends, however it ends. Where there are no locks (Windows, some network
+    file systems) nothing is guarded.
+    """
+    while True:
+        with path.open("a") as file:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_same(path, file):  # who held it has removed it
+                continue
+            yield
+            return
+
+
+def _is_same(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """One process at a time decides whose run it is; the heartbeat is fresh when that is known."""
+    with locked(folder / HEARTBEAT):
+        yield
+        with contextlib.suppress(OSError):
+            os.utime(folder / HEARTBEAT)
+
+
+def _reserve(folder: Path) -> None:
+    (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+
+
+def _create_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a new file that appears with its content.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write_json(partial, value)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if path.exists():
+                raise FileExistsError(path) from None
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether a run lies in `folder`; an empty run.json is one that has not begun."""
+    try:
+        return (folder / "run.json").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def check_format(record: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError where a run.json is of another version of Calotype."""
+    number = record.get("format", 1)
+    if number != FORMAT:
+        told = f"written by another version of Calotype (format {number}, this one reads {FORMAT}); run it again"
+        raise UserError(f"{path}: {told}")
 
 
 def process() -> dict[str, Any]:
@@ -207,14 +327,42 @@ def _process_start(pid: int) -> str | None:
         return None
 
 
-def is_running(record: Mapping[str, Any]) -> bool:
-    """Whether the process of a run.json is still at it, as far as can be told from this host."""
-    return record.get("status") == "running" and record.get("host") == socket.gethostname() and _alive(record)
+def is_running(record: Mapping[str, Any], folder: Path) -> bool:
+    """Return whether the process of the run.json in `folder` is still at it.
+
+    On this host its process number and start tell. A run of another host is alive while its heartbeat is fresh.
+    """
+    if record.get("status") != "running":
+        return False
+    if record.get("host") == socket.gethostname():
+        return _alive(record)
+    return _last_alive(folder) > time.time() - HEARTBEAT_MAX_AGE
 
 
-def was_cut_off(record: Mapping[str, Any]) -> bool:
-    """Whether a run of this host says that it is running, and its process is gone."""
-    return record.get("status") == "running" and record.get("host") == socket.gethostname() and not _alive(record)
+def was_cut_off(record: Mapping[str, Any], folder: Path) -> bool:
+    """Return whether a run says that it is running, and is not."""
+    return record.get("status") == "running" and not is_running(record, folder)
+
+
+def wait_while_running(folder: Path) -> bool:
+    """Wait until no other process is at the run in `folder`; return whether one was."""
+    waited = False
+    while has_begun(folder) and is_running(record := read_json(folder / "run.json"), folder):
+        if not waited:
+            who = f"process {record.get('pid')} of {record.get('host')}"
+            print(f"waiting for  {shown(folder)}, which runs elsewhere ({who})", flush=True)
+        waited = True
+        time.sleep(POLL_SECONDS)
+    return waited
+
+
+def _last_alive(folder: Path) -> float:
+    """The newest modification time of the heartbeat and of run.json, seconds since 1970; 0 where there is none."""
+    times = [0.0]
+    for name in (HEARTBEAT, "run.json"):
+        with contextlib.suppress(OSError):
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
 
 
 def _alive(old: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import check, tell_hydra
-from calotype.run_folder import SWEEP, git_state, is_running, read_json, shown, write_json
+from calotype.run_folder import SWEEP, check_format, git_state, has_begun, is_running, read_json, shown, write_json
 from calotype.schema import conf_dir
 from calotype.types import UserError
 from hydra_plugins.calotype_search.paired_sweeper import paired_jobs
@@ -150,18 +150,19 @@ def state(folder: Path) -> str:
     """Of a job: new, finished, failed, running, or interrupted, which is also what a killed one is.
 
     Raises:
-        UserError: what it left is damaged.
+        UserError: what it left is damaged, or of another format.
     """
-    if not (folder / "run.json").is_file():
+    if not has_begun(folder):
         return "new"
     record = read_json(folder / "run.json")
+    check_format(record, folder / "run.json")
     status = str(record.get("status"))
     if status == "finished":
         try:
             read_json(folder / "metrics.json")
         except UserError as error:
             raise UserError(f"{error}; without the folder {shown(folder)} it is run again") from None
-    return "interrupted" if status == "running" and not is_running(record) else status
+    return "interrupted" if status == "running" and not is_running(record, folder) else status
 
 
 def plan(folder: Path, states: Sequence[str], retry: bool, kinds: Sequence[Path]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from calotype.run_folder import SWEEP, read_json, was_cut_off
+from calotype.run_folder import SWEEP, check_format, has_begun, read_json, was_cut_off
 from calotype.types import UserError
 
 Plain = dict[str, Any]
@@ -41,7 +41,7 @@ class Run:
     def status(self) -> str:
         """As it was noted; of a run that was cut off without a word, interrupted."""
         status = str(self.record["status"])
-        return "interrupted" if was_cut_off(self.record) else status
+        return "interrupted" if was_cut_off(self.record, self.folder) else status
 
     @property
     def finished(self) -> bool:
@@ -80,7 +80,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such folder")
-    folders = sorted({found.parent.resolve(): found.parent for path in paths for found in path.rglob("run.json")}.values())
+    found = {record.parent.resolve(): record.parent for path in paths for record in path.rglob("run.json")}
+    folders = sorted(folder for folder in found.values() if has_begun(folder))
     if not folders:
         raise UserError(f"{', '.join(map(str, paths))}: no run below it (a run folder holds run.json); calotype makes them in outputs/")
     runs, damaged = [], []
@@ -98,15 +99,16 @@ def not_begun(paths: Sequence[Path]) -> list[str]:
     for note in sorted({found.resolve(): found for path in paths for found in path.rglob(SWEEP)}.values()):
         with contextlib.suppress(UserError):
             jobs = read_json(note).get("folders", [])
-            waiting = sum(not (note.parent / job / "run.json").is_file() for job in jobs)
+            waiting = sum(not has_begun(note.parent / job) for job in jobs)
             if waiting:
                 told.append(f"{note.parent}: {waiting} of the sweep's {len(jobs)} jobs have not begun; its command goes on with it")
     return told
 
 
 def read_run(folder: Path) -> Run:
-    """Raises UserError where a file of it is damaged."""
+    """Raises UserError where a file of it is damaged, or of another format."""
     record = read_json(folder / "run.json")
+    check_format(record, folder / "run.json")
     for key in ("task", "seed", "status"):
         if key not in record:
             raise UserError(f"{folder / 'run.json'}: damaged (it has no {key})")
