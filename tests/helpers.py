@@ -13,8 +13,23 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from calotype.cli_report import report_main
 from calotype.run_folder import FORMAT
 
+# Overrides for jobs of less than a second.
+FAST = [
+    "experiment=classification/digits",
+    "trainer.max_epochs=2",
+    "model.widths=[4]",
+    "hardware=cpu",
+    "hardware.num_threads=1",
+    "logger=none",
+    "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "~callbacks.loss_curves",
+    "~callbacks.pictures",
+]
 REAL_DATA = os.environ.get("CALOTYPE_DATA", "")
 
 
@@ -80,3 +95,9 @@ class LargestTensor(TorchDispatchMode):
             if isinstance(part, Tensor) and part.untyped_storage()._cdata not in before:  # a view takes no memory
                 self.numel = max(self.numel, part.numel())
         return result
+
+
+def table(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The report on a folder, to the last digit."""
+    report_main([str(folder), "--form", "csv"])
+    return capsys.readouterr().out

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import write_run
 
 from calotype import run_folder, sweep
 from calotype.cli_report import report_main
@@ -28,6 +27,7 @@ from calotype.run_folder import (
     was_cut_off,
 )
 from calotype.types import UserError
+from helpers import write_run
 
 
 def of_another_host(folder: Path, age: float, **fields: object) -> dict[str, object]:
@@ -161,20 +161,19 @@ def test_a_run_of_another_host_is_alive_while_its_heart_beats(tmp_path: Path) ->
         RunRecord.go_on(tmp_path / "fresh")
 
 
-def test_what_runs_elsewhere_is_awaited(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_elsewhere_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "r"
-    looks = iter(range(100))
+    lines = []
 
-    def sleep(seconds: float) -> None:
-        if next(looks) == 2:
-            of_another_host(folder, 0, status="finished")
+    def when_told(line: str, **_: object) -> None:
+        lines.append(line)
+        of_another_host(folder, 0, status="finished")
 
     of_another_host(folder, 0)
-    monkeypatch.setattr(run_folder.time, "sleep", sleep)
+    monkeypatch.setattr(run_folder, "print", when_told, raising=False)
+    monkeypatch.setattr(run_folder, "POLL_SECONDS", 0.01)
     assert wait_while_running(folder)
-    assert next(looks) == 3
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line == "waiting for  r, which runs elsewhere (process 1 of another)"
+    assert lines == ["waiting for  r, which runs elsewhere (process 1 of another)"]
     assert not wait_while_running(folder)
 
 

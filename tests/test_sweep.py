@@ -14,27 +14,14 @@ import pytest
 
 from calotype import building, sweep
 from calotype.cli import main
-from calotype.cli_report import report_main
-from calotype.run_folder import SWEEP, _process_start
+from calotype.run_folder import FORMAT, SWEEP, _process_start
 from calotype.runner import compose_config
 from calotype.schema import config_hash
 from calotype.types import UserError
+from helpers import FAST, table
 
-FAST = [
-    "experiment=classification/digits",
-    "trainer.max_epochs=2",
-    "model.widths=[4]",
-    "hardware=cpu",
-    "hardware.num_threads=1",
-    "logger=none",
-]
 GAN = ["task=gan", "dataset=gaussians_2d", "dataset.num_points=600", "model=gan/mlp_gan", "model.widths=[8]", "task.samples=100",
        "trainer.max_epochs=1", "hardware=cpu", "logger=none", "loss=gan/least_squares"]  # fmt: skip
-
-
-def table(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    report_main([str(folder), "--form", "csv"])
-    return capsys.readouterr().out
 
 
 def test_the_same_overrides_have_the_same_folder() -> None:
@@ -49,7 +36,8 @@ def test_a_study_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     monkeypatch.chdir(tmp_path)
     study = tmp_path / "widths" / "study.yaml"
     study.parent.mkdir()
-    lines = "".join(f"      {o.partition('=')[0]}: {o.partition('=')[2]}\n" for o in [*FAST, "seed=0,1"])
+    kept = [o for o in [*FAST, "seed=0,1"] if not o.startswith("~")]
+    lines = "".join(f"      {o.partition('=')[0]}: {o.partition('=')[2]}\n" for o in kept)
     study.write_text(f"defaults: [config, _self_]\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n{lines}")
     command = ["--config-dir", "widths", "--config-name", "study"]
     main(command)
@@ -83,7 +71,7 @@ def test_a_damaged_run_is_told_before_the_first_job(tmp_path: Path, capsys: pyte
 def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of four done, one cut off, two not begun; the end is that of a sweep that nothing happened to."""
     monkeypatch.chdir(tmp_path)
-    swept = [*FAST, "trainer.max_epochs=6", "seed=0,1,2,3"]
+    swept = [*FAST, "trainer.max_epochs=40", "seed=0,1,2,3"]
     killed = ["hydra.sweep.dir=killed"]
     command = [sys.executable, "-m", "calotype.cli", "-m", *swept, *killed]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
@@ -138,7 +126,7 @@ def test_failed_runs_are_told_and_run_again_when_asked(
 
 
 def test_figures_that_are_damaged_are_not_finished(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"status": "finished"}))
+    (tmp_path / "run.json").write_text(json.dumps({"format": FORMAT, "status": "finished"}))
     (tmp_path / "metrics.json").write_text("{}")
     assert sweep.state(tmp_path) == "finished"
     (tmp_path / "metrics.json").write_text('{"test/acc')
@@ -209,7 +197,7 @@ def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> 
             ["hydra/launcher=joblb", "seed=0,1"],
             "hydra/launcher=joblb: no such choice; did you mean joblib? (hydra/launcher: basic, joblib, ",
         ),
-        (["hydra/sweeper=optun", "seed=0,1"], "hydra/sweeper=optun: no such choice; did you mean optuna?"),
+        (["hydra/sweeper=serch", "seed=0,1"], "hydra/sweeper=serch: no such choice; did you mean search?"),
         (["hydra/sweeper=paired", "seed=0,1"], "hydra/sweeper=paired: say what goes together"),
     ],
 )
@@ -294,7 +282,7 @@ def test_several_processes_in_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((folders[2] / "metrics.json").read_text()) == json.loads(Path("single/metrics.json").read_text())
 
 
-SEARCH = ["-m", *FAST, "trainer.max_epochs=3", "hydra/sweeper=optuna", "hydra.sweeper.metric=val/accuracy", "hydra.sweep.dir=search",
+SEARCH = ["-m", *FAST, "trainer.max_epochs=3", "hydra/sweeper=search", "hydra.sweeper.metric=val/accuracy", "hydra.sweep.dir=search",
           "hydra.sweeper.direction=maximize", "optimizer.lr=tag(log,interval(1e-5,1e-1))", "scheduler=none,step"]  # fmt: skip
 
 
@@ -330,7 +318,7 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Captur
 def test_pruning_and_several_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
     monkeypatch.chdir(tmp_path)
-    fast = ["-m", *FAST, "trainer.max_epochs=8", "hydra/sweeper=optuna"]
+    fast = ["-m", *FAST, "trainer.max_epochs=8", "hydra/sweeper=search"]
     # Five good trials that are known already, which is how many the pruner waits for; rates that learn nothing come after them.
     Path("pruned").mkdir()
     study = optuna.create_study(storage="sqlite:///pruned/search.db", study_name="search")
@@ -384,7 +372,13 @@ def test_a_killed_process_that_nobody_looked_for_is_not_running(tmp_path: Path) 
     process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    record = {"status": "running", "host": socket.gethostname(), "pid": process.pid, "process_start": _process_start(process.pid)}
+    record = {
+        "format": FORMAT,
+        "status": "running",
+        "host": socket.gethostname(),
+        "pid": process.pid,
+        "process_start": _process_start(process.pid),
+    }
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert sweep.state(tmp_path) == "running"
     process.kill()

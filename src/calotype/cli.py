@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
-from calotype.run_folder import SWEEP, shown
+from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
 from calotype.schema import RootConfig, conf_dir
 from calotype.types import UserError
 
@@ -95,31 +96,47 @@ def _hydra(given: Sequence[str]) -> None:
 def _sweep(given: list[str]) -> None:
     """The same command finds the same folder again. At the end, whatever happened: the table over all runs, and what failed."""
     from calotype import sweep
+    from calotype.sweep_process import started_here
 
-    if not any(o.startswith("hydra.sweep.dir=") for o in given):
+    if not any(o.lstrip("+").startswith("hydra.sweep.dir=") for o in given):
         given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
     sweep.begun.clear()
-    failed = []
+    failed = False
     try:
-        _hydra(given)
+        with started_here():
+            _hydra(given)
     except SystemExit as end:  # 0 after a dry run, which Hydra has no other way to be told of
         if end.code:
             raise
     finally:
-        for folder in sweep.begun:
-            from calotype.report.runs import by_task, find_runs
-            from calotype.report.table import make_table, text
-
-            with contextlib.suppress(UserError):  # nothing was run
-                for task, runs in by_task(find_runs([folder])[0]).items():
-                    print(f"\n{text(make_table(task, runs), 'terminal')}")
-            print(f"\nsweep folder  {folder}", flush=True)
-            for overrides, told in sweep.failures(folder):
-                failed.append(told)
-                print(f"calotype: failed: {overrides}: {' '.join(told.split())}", file=sys.stderr, flush=True)
+        if sweep.begun:
+            failed = _end_sweep()
     if failed:
         print("calotype: the same command with retry=true runs again what failed", file=sys.stderr, flush=True)
         raise SystemExit(RUN_ERROR)
+
+
+def _end_sweep() -> bool:
+    """Print the table of a sweep's runs, and what failed or is damaged; return whether something is."""
+    from calotype import sweep
+    from calotype.report.runs import by_task, find_runs
+    from calotype.report.table import make_table, text
+
+    damaged: list[str] = []
+    with contextlib.suppress(UserError):  # nothing was run
+        runs, damaged = find_runs(list(sweep.begun))
+        for task, of_task in by_task(runs).items():
+            print(f"\n{text(make_table(task, of_task), 'terminal')}")
+    for folder in sweep.begun:
+        print(f"\nsweep folder  {folder}", flush=True)
+
+    failed = [one for folder, jobs in sweep.begun.items() for one in sweep.failures(folder, jobs)]
+    for overrides, error in failed:
+        say(f"failed: {overrides}: {error}", RUN_ERROR)
+    for line in damaged:  # of a job of an earlier, larger grid in the same folder
+        if not any(error.startswith(line) for _, error in failed):
+            say(f"left out: {line}", RUN_ERROR)
+    return bool(failed or damaged)
 
 
 def _application(cfg: DictConfig) -> None:
@@ -127,54 +144,85 @@ def _application(cfg: DictConfig) -> None:
     _started = True
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
-    single = hydra_config.mode == RunMode.RUN
+    if hydra_config.mode != RunMode.RUN:
+        return _job(cfg, run_dir)
     try:
         with _no_empty_folder(run_dir):
             check_root(cfg)  # before torch is imported
-            found = "new" if single else _found(cfg, run_dir)
-            if found == "finished":
-                return
             from calotype import runner
 
-            # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
-            given = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-            choices = hydra_config.runtime.choices
-            result = runner.launch(cfg, run_dir, overrides=cast(list[str], given), choices=choices, go_on=found != "new")
-            if single:
-                _report(result)
-            else:
-                _report_briefly(result, cfg.task._target_.split(".")[-2])
+            _report(runner.launch(cfg, run_dir, **_typed()))
     except UserError as error:
-        if not single and cfg.fail_fast:
-            raise SystemExit(say(f"{' '.join(hydra_config.overrides.task)}: {error}; fail_fast=true stops here", RUN_ERROR)) from None
-        if not single:
-            if not _is_noted(run_dir):
-                raise  # Hydra goes on with the other jobs, and tells the first error at the end
-            say(f"{' '.join(hydra_config.overrides.task)}: {error}; the sweep goes on", RUN_ERROR)
-            return
         _failure = say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
 
 
-def _is_noted(run_dir: Path) -> bool:
+def _typed() -> dict[str, Any]:
+    """What was typed, and the options of the groups, for run.json."""
+    hydra_config = HydraConfig.get()
+    # As they were typed: a path that is given as ${paths.data_dir}/photo.jpg holds on another machine, too.
+    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    return {"overrides": cast(list[str], overrides), "choices": hydra_config.runtime.choices}
+
+
+def _job(cfg: DictConfig, run_dir: Path) -> None:
+    """Run a job of a sweep, and say at once where it fails; with fail_fast=true that ends the sweep."""
+    from calotype.sweep_process import ends_with_sweep
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.sweep.dir)
+    job = " ".join(_typed()["overrides"])
+    side_by_side = str(hydra_config.launcher._target_).endswith("JoblibLauncher")
+    try:
+        with _no_empty_folder(run_dir), ends_with_sweep() if side_by_side else contextlib.nullcontext():
+            check_root(cfg)
+            _claim_and_run(cfg, run_dir, folder)
+    except UserError as error:
+        if cfg.fail_fast:
+            raise SystemExit(say(f"{job}: {error}; fail_fast=true stops here", RUN_ERROR)) from None
+        if not _is_noted(run_dir, folder):
+            raise  # Hydra goes on with the other jobs, and tells the first error at the end
+        say(f"{job}: {error}; the sweep goes on", RUN_ERROR)
+    except Exception as error:  # a fault of the program's keeps its traceback
+        if not cfg.fail_fast:
+            raise
+        traceback.print_exc()
+        raise SystemExit(say(f"{job}: {error!r}; fail_fast=true stops here", RUN_ERROR)) from None
+
+
+def _claim_and_run(cfg: DictConfig, run_dir: Path, folder: Path) -> None:
+    """Run a job unless it is done. One that another process is at is awaited, and gone on with where that process dies.
+
+    Raises:
+        UserError: it failed, now or before.
+    """
+    from calotype import runner, sweep
+
+    if told := sweep.changed(folder):
+        say(told, 0)
+    elsewhere = False
+    while True:
+        elsewhere = wait_while_running(run_dir) or elsewhere
+        found = sweep.state(run_dir)
+        if found == "finished":
+            print(f"finished {'elsewhere' if elsewhere else 'before'}  {shown(run_dir)}", flush=True)
+            return
+        if found == "failed" and (elsewhere or not cfg.retry):
+            error = read_json(run_dir / "run.json").get("error")
+            raise UserError(f"failed {'elsewhere' if elsewhere else 'before'} ({error})")
+        try:
+            result = runner.launch(cfg, run_dir, **_typed(), go_on=found != "new")
+        except TakenError:  # by another process, a moment ago
+            elsewhere = True
+            continue
+        _report_briefly(result, cfg.task._target_.split(".")[-2])
+        return
+
+
+def _is_noted(run_dir: Path, folder: Path) -> bool:
     """Whether the end of the sweep will tell that this job of it failed."""
     from calotype import sweep
 
-    return (run_dir.parent / SWEEP).is_file() and sweep.state(run_dir) == "failed"
-
-
-def _found(cfg: DictConfig, run_dir: Path) -> str:
-    """What there is of a sweep's job from before; tells it, and refuses one that failed."""
-    from calotype import sweep
-    from calotype.run_folder import read_json
-
-    if told := sweep.changed(run_dir.parent):
-        say(told, 0)
-    found = sweep.state(run_dir)
-    if found == "finished":
-        print(f"finished before  {shown(run_dir)}", flush=True)
-    elif found == "failed" and not cfg.retry:
-        raise UserError(f"failed before ({read_json(run_dir / 'run.json').get('error')})")
-    return found
+    return (folder / SWEEP).is_file() and sweep.state(run_dir) == "failed"
 
 
 def _report(result: Result) -> None:

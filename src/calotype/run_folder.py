@@ -185,8 +185,12 @@ class RunRecord:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
     """Hold the lock of the file `path`, which is created where it is missing; wait while another process holds it.
+
+    Args:
+        path: of the file; whoever holds the lock may remove it.
+        waiting: what to print where the lock is not free.
 
     The system gives the lock back when the process ends, however it ends. Where there are no locks (Windows, some network
     file systems) nothing is guarded.
@@ -196,7 +200,12 @@ def locked(path: Path) -> Iterator[None]:
             with contextlib.suppress(ImportError, OSError):
                 import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if waiting:
+                        print(waiting, flush=True)
+                    fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_same(path, file):  # who held it has removed it
                 continue
             yield
@@ -291,21 +300,26 @@ def distributions() -> dict[str, str]:
     return dict(sorted(installed.items()))
 
 
-def git_state() -> dict[str, Any]:
-    """The commit of the checkout the package runs from, and whether it was changed; nulls outside a checkout."""
+def git_state(file: Path | None = None) -> dict[str, Any]:
+    """Return the commit of the checkout that `file` is tracked in, and whether its package is changed; nulls outside one.
+
+    Args:
+        file: a file of the package; by default the checkout that Calotype runs from is meant, all of it.
+    """
+    tracked = Path(__file__) if file is None else file
 
     def git(*arguments: str) -> str | None:
         try:
-            command = ["git", "-C", str(Path(__file__).parent), *arguments]
+            command = ["git", "-C", str(tracked.parent), *arguments]
             done = subprocess.run(command, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
     # An installed package may lie below somebody else's checkout: only a tracked file makes this one ours.
-    if not git("ls-files", "--", Path(__file__).name):
+    if not git("ls-files", "--", tracked.name):
         return {"git_commit": None, "git_dirty": None}
-    status = git("status", "--porcelain")
+    status = git("status", "--porcelain", *([] if file is None else ["--", "."]))
     return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
 
 
@@ -335,7 +349,7 @@ def is_running(record: Mapping[str, Any], folder: Path) -> bool:
     if record.get("status") != "running":
         return False
     if record.get("host") == socket.gethostname():
-        return _alive(record)
+        return is_alive(record)
     return _last_alive(folder) > time.time() - HEARTBEAT_MAX_AGE
 
 
@@ -365,7 +379,8 @@ def _last_alive(folder: Path) -> float:
     return max(times)
 
 
-def _alive(old: Mapping[str, Any]) -> bool:
+def is_alive(old: Mapping[str, Any]) -> bool:
+    """Return whether another process of this host, as `process` describes it, is alive."""
     pid = int(old.get("pid") or 0)
     if pid <= 0 or pid == os.getpid():
         return False

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import check, tell_hydra
-from calotype.run_folder import SWEEP, check_format, git_state, has_begun, is_running, read_json, shown, write_json
-from calotype.schema import conf_dir
+from calotype.run_folder import (
+    SWEEP,
+    check_format,
+    git_state,
+    has_begun,
+    is_running,
+    locked,
+    read_json,
+    shown,
+    write_json,
+)
+from calotype.schema import conf_dir, to_plain
 from calotype.types import UserError
-from hydra_plugins.calotype_search.paired_sweeper import paired_jobs
+from calotype.user_code import code_of, user_packages
+from hydra_plugins.calotype_search.paired_sweeper import GridSweeper, paired_jobs
 
 HOW = ("dry_run=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
 HASH_LENGTH = 8
@@ -42,29 +56,37 @@ def study_of(arguments: Sequence[str]) -> str:
     return "sweep"
 
 
-def code_hash() -> str:
-    """Of the package's files and of its configs."""
+def code_hash(packages: Iterable[str] = ()) -> str:
+    """Return a hash of Calotype's files and configs, and of those of a user's packages."""
     digest = hashlib.sha256()
     for root, kind in ((Path(__file__).parent, "*.py"), (conf_dir(), "*.yaml")):
         for path in sorted(root.rglob(kind)):
             digest.update(path.read_bytes())
+    for name, value in code_of(packages).items():
+        digest.update(f"{name} {value}".encode())
     return digest.hexdigest()[:HASH_LENGTH]
 
 
-begun: list[Path] = []  # the folder of this process's sweep, once its first job may start
+begun: dict[Path, list[str]] = {}  # this process's sweep, once its first job may start: folder, sub-folders of its jobs
 
 
 class CheckEveryJob(Callback):
     """A Hydra callback. A sweeper that draws its jobs as it goes (a search) can not be looked ahead of, and is let pass."""
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
-        if str(config.hydra.sweeper._target_).rpartition(".")[2] not in ("BasicSweeper", "PairedSweeper"):
+        command = typed(config)
+        _move_params(config)
+        sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
+        if sweeper == "BasicSweeper":  # Hydra's, whose jobs are the same but for how references to other keys are written
+            with read_write(config):
+                config.hydra.sweeper._target_ = f"{GridSweeper.__module__}.{GridSweeper.__name__}"
+        elif sweeper != "PairedSweeper":
             if config.dry_run:
                 print(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}", flush=True)
                 raise SystemExit(0)
             return
         try:
-            look_ahead(config, config_name)
+            look_ahead(config, command)
         except UserError as error:
             # Hydra turns an exception of a callback into a warning, and would start the sweep.
             print(f"calotype: {error}", file=sys.stderr, flush=True)
@@ -73,58 +95,122 @@ class CheckEveryJob(Callback):
             raise SystemExit(0)
 
 
-def look_ahead(config: DictConfig, config_name: str | None) -> None:
+def typed(config: DictConfig) -> list[str]:
+    """Return the overrides of a sweep as they were typed: what refers to another key is resolved by each job."""
+    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(one) for one in overrides]
+
+
+def _move_params(config: DictConfig) -> None:
+    """Put the sweeper's `params` among the overrides; from where they stand Hydra would resolve them, once for all jobs."""
+    params = config.hydra.sweeper.get("params")
+    if not isinstance(params, DictConfig) or not params:
+        return
+    values = OmegaConf.to_container(params, resolve=False)
+    assert isinstance(values, dict)
+    with read_write(config), open_dict(config):
+        config.hydra.overrides.task = [*(f"{key}={value}" for key, value in values.items()), *typed(config)]
+        config.hydra.sweeper.params = None
+
+
+def jobs_of(config: DictConfig) -> list[list[str]]:
+    """Return the overrides of each job of a grid."""
+    sweeper = config.hydra.sweeper
+    if "paired" in sweeper and not sweeper.paired:
+        raise UserError("hydra/sweeper=paired: say what goes together, as 'hydra.sweeper.paired=[optimizer.lr,data.batch_size]'")
+    return paired_jobs(OverridesParser.create().parse_overrides(typed(config)), sweeper.get("paired") or [])
+
+
+def look_ahead(config: DictConfig, command: Sequence[str]) -> None:
     """Compose and check every job, tell the plan; but for a dry run, try the parts of each and note the beginning in the sweep's folder.
 
     Raises:
         UserError: a job can not work, or what there is of it is damaged.
     """
-    sweeper = config.hydra.sweeper
-    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
-    if "paired" in sweeper and not sweeper.paired:
-        raise UserError("hydra/sweeper=paired: say what goes together, as 'hydra.sweeper.paired=[optimizer.lr,data.batch_size]'")
-    jobs = paired_jobs(OverridesParser.create().parse_overrides(swept), sweeper.get("paired") or [])
-    folder = Path(config.hydra.sweep.dir)
-    states: dict[str, str] = {}
+    jobs = jobs_of(config)
+    states: dict[Path, dict[str, str]] = {}  # folder, of which a sweep has one where its name does not depend on the job
     kinds: set[str] = set()  # folders of single runs of the same kind
+    packages: set[str] = set()
     here = str(config.hydra.launcher._target_).rpartition(".")[2] in ("BasicLauncher", "JoblibLauncher")
     specs: dict[str, Any] = {}
+
     for number, job in enumerate(jobs, 1):
         try:
-            cfg = compose(config_name, [*config.hydra.overrides.hydra, *job], return_hydra_config=True)
-            check(cfg)
-            found = state(folder / cfg.hydra.sweep.subdir)
-            if here and not config.dry_run and found != "finished":  # another machine may have what this one has not
-                _try_parts(cfg, specs)
-        except (UserError, HydraException) as error:
-            reason = tell_hydra(error) if isinstance(error, HydraException) else str(error)
+            with composed(config, job, number - 1) as cfg:
+                check(cfg)
+                folder, name = Path(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir)
+                found = state(folder / name)
+                if here and not config.dry_run and found != "finished":  # another machine may have what this one has not
+                    _try_parts(cfg, specs, job)
+                packages |= user_packages(to_plain(cfg))
+                kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            reason = str(error) if isinstance(error, UserError) else tell_hydra(error)
             raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {reason}") from None
         if config.dry_run:
             print(f"{found:11}  {' '.join(o for o in job if not o.startswith('dry_run='))}")
-        states[cfg.hydra.sweep.subdir] = found
-        kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
-    print(plan(folder, list(states.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
-    if config.dry_run:
-        return
-    note = folder / SWEEP
-    told = read_json(note) if note.is_file() else {"code": code_hash(), **git_state()}
+        states.setdefault(folder, {})[name] = found
+
+    for folder, of_folder in states.items():
+        print(plan(folder, list(of_folder.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
+    if not config.dry_run:
+        for folder, of_folder in states.items():
+            note(folder, command, list(of_folder), packages)
+            begun[folder] = list(of_folder)
+
+
+def note(folder: Path, command: Sequence[str], jobs: Sequence[str], packages: Iterable[str]) -> None:
+    """Write sweep.json: the command, the jobs, and the code at the sweep's first start."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(note, {**told, "command": list(config.hydra.overrides.task), "folders": list(states)})
-    begun.append(folder)
+    path, lock = folder / SWEEP, folder / ".sweep.lock"
+    with locked(lock):
+        names = sorted(packages)
+        told = read_json(path) if path.is_file() else {"code": code_hash(names), "packages": names, **git_state()}
+        write_json(path, {**told, "command": list(command), "folders": list(jobs)})
+        lock.unlink(missing_ok=True)
 
 
-def _try_parts(cfg: DictConfig, specs: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def composed(config: DictConfig, job: Sequence[str], number: int) -> Iterator[DictConfig]:
+    """Compose the config of a job as Hydra's launchers do, so that it names the same folder.
+
+    Args:
+        config: of the sweep.
+        job: its overrides.
+        number: from 0, `hydra.job.num`.
+    """
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
+    try:
+        cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, list(job))
+        with open_dict(cfg):
+            cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
+        hydra_config.set_config(cfg)
+        run_dir = Path(cfg.hydra.sweep.dir, str(cfg.hydra.sweep.subdir)).absolute()
+        with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+            cfg.hydra.runtime.output_dir = str(run_dir)
+        hydra_config.set_config(cfg)
+        yield cfg
+    finally:
+        hydra_config.cfg = before
+
+
+def _try_parts(cfg: DictConfig, specs: dict[str, Any], overrides: Sequence[str] = ()) -> None:
     """Build what a job is made of, for the values that only the parts themselves can refuse; jobs that differ in the seed alone once.
 
     Args:
         specs: of data that were built, by their config, and None for every job that was.
+        overrides: of the job; one that refers to another key may have another value in each.
 
     Raises:
         UserError: a part refuses what it is given.
     """
     plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "seed")]), resolve=False)
     assert isinstance(plain, dict)
-    job, data = (json.dumps(part, sort_keys=True, default=str) for part in (plain, [plain["data"], plain["dataset"]]))
+    own = [str(OmegaConf.select(cfg, o.lstrip("+~").partition("=")[0])) for o in overrides if "${" in o and "hydra." not in o]
+    parts = ([plain, own], [plain["data"], plain["dataset"], own])
+    job, data = (json.dumps(part, sort_keys=True, default=str) for part in parts)
     if job in specs:
         return
     from torch import nn
@@ -188,26 +274,29 @@ def plan(folder: Path, states: Sequence[str], retry: bool, kinds: Sequence[Path]
 
 def changed(folder: Path) -> str | None:
     """What is to be said where the code is no longer that of the sweep's start."""
-    note = folder / SWEEP
-    if not note.is_file():
+    if not (folder / SWEEP).is_file():
         return None
-    began = read_json(note)
-    if began.get("code") == code_hash():
+    began = read_json(folder / SWEEP)
+    if began.get("code") == code_hash(began.get("packages", [])):
         return None
     commit = began.get("git_commit") or "unknown"
     return f"the code has changed since this sweep was started ({folder}, commit {commit}): its runs are not alike"
 
 
-def failures(folder: Path) -> list[tuple[str, str]]:
-    """Overrides and error of each failed job of the sweep."""
+def failures(folder: Path, jobs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return overrides and error of each job of the sweep that failed, or whose files are damaged or gone."""
     found = []
-    for name in read_json(folder / SWEEP).get("folders", []) if (folder / SWEEP).is_file() else []:
+    for name in jobs:
+        if not has_begun(folder / name):
+            continue
+        what = name
         try:
             record = read_json(folder / name / "run.json")
-        except UserError:
-            continue
-        if record.get("status") == "failed":
-            found.append((" ".join(record.get("overrides", [])), str(record.get("error"))))
+            what = " ".join(record.get("overrides", []))
+            if state(folder / name) == "failed":
+                found.append((what, str(record.get("error"))))
+        except UserError as error:
+            found.append((what, str(error)))
     return found
 
 

@@ -14,12 +14,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from calotype.run_folder import locked, write_text
 from calotype.types import UserError
 
 PRUNES = "CALOTYPE_TRIAL"  # the variable by which a run learns which trial it is; no part of its config, so its folder stays the same
 
 
-class OptunaSweeper(Sweeper):
+class SearchSweeper(Sweeper):
     """Values that were typed as `a,b`, `choice(a,b)`, `range(1,9)`, `interval(0.1,1)` or `tag(log, interval(1e-4,1e-1))` are searched.
 
     A trial is a run; its objectives are figures of its metrics.json, or `wall_seconds`. A run that fails is a failed trial, and the search
@@ -60,16 +61,23 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        optuna = self._optuna()
+        self._optuna()
         typed = [f"{key}={value}" for key, value in (self.params or {}).items()] + list(arguments)
         parsed = OverridesParser.create().parse_overrides(typed)
         space = {str(one.key_or_group): _distribution(one) for one in parsed if one.is_sweep_override()}
         fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
         if not space:
-            raise UserError("hydra/sweeper=optuna: nothing to search; give values such as optimizer.lr=tag(log,interval(1e-4,1e-1))")
+            raise UserError("hydra/sweeper=search: nothing to search; give values such as optimizer.lr=tag(log,interval(1e-4,1e-1))")
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        # One process at a time knows which trials run; a second one waits, and finds all of them done.
+        with locked(folder / ".search.lock", f"waiting for  the search in {folder}, which runs elsewhere"):
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+            self._search(folder, space, fixed)
+
+    def _search(self, folder: Path, space: dict[str, Any], fixed: list[str]) -> None:
+        """Go on with the study in `folder` until it has all trials."""
+        optuna = self._optuna()
         storage = f"sqlite:///{(folder / 'search.db').resolve()}"
         study = optuna.create_study(storage=storage, study_name="search", directions=self.directions, load_if_exists=True)
         kinds = optuna.trial.TrialState
@@ -110,7 +118,7 @@ class OptunaSweeper(Sweeper):
         try:
             import optuna
         except ImportError:
-            raise UserError("hydra/sweeper=optuna: Optuna is not installed; pip install 'calotype[search]'") from None
+            raise UserError("hydra/sweeper=search: Optuna is not installed; pip install 'calotype[search]'") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if len(self.directions) != len(self.metrics):
             raise UserError(f"hydra.sweeper.direction={self.directions}: one for each of hydra.sweeper.metric={self.metrics}")
@@ -166,7 +174,7 @@ def _tell_best(study: Any, folder: Path, metrics: Sequence[str]) -> None:
         {"trial": trial.number, **dict(zip(metrics, trial.values, strict=True)), "overrides": [f"{k}={v}" for k, v in trial.params.items()]}
         for trial in study.best_trials
     ]
-    (folder / "search.json").write_text(json.dumps(best, indent=2) + "\n")
+    write_text(folder / "search.json", json.dumps(best, indent=2) + "\n")
     for one in best:
         figures = "  ".join(f"{name} {one[name]:.4f}" for name in metrics)
         print(f"best  {figures}  {' '.join(one['overrides'])}", flush=True)
