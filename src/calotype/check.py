@@ -23,7 +23,7 @@ from calotype.types import Needs, UserError
 # What a sweep can be run by, and the extra of pyproject.toml that it takes.
 ENGINES: dict[str, dict[str, str]] = {
     "launcher": {"basic": "", "joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
-    "sweeper": {"basic": "", "paired": "", "optuna": "search"},
+    "sweeper": {"basic": "", "paired": "", "search": "search"},
 }
 SIMPLE = (int, float, bool, str, type(None))
 
@@ -98,6 +98,10 @@ def tell_hydra(error: BaseException) -> str:
             engines = ENGINES[engine]
             given = wanted.partition("/")[2]
             extra = engines.get(given)
+            if (engine, given) == ("sweeper", "optuna"):
+                return (
+                    "hydra/sweeper=optuna: the package hydra-optuna-sweeper is not installed; Calotype's own search is hydra/sweeper=search"
+                )
             missing = f"needs the extra {extra}: pip install 'calotype[{extra}]'" if extra else f"no such choice{nearest(given, engines)}"
             return f"hydra/{engine}={given}: {missing} (hydra/{engine}: {', '.join(engines)})"
         inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
