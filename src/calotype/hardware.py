@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import inspect
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from calotype.types import UserError
 
 # Set in the processes that Lightning starts, and not to be seen by the next run of this one.
 PROCESS_VARIABLES = (
@@ -40,9 +45,63 @@ def precision(asked: str, accelerator: str) -> Any:
     return "bf16-mixed" if any(native) else "32-true"
 
 
-def strategy(asked: str, module: Any) -> str:
-    """ddp of networks that are stepped in turn has to look for those whose turn it is not."""
-    return "ddp_find_unused_parameters_true" if asked == "ddp" and not module.automatic_optimization else asked
+def strategy(hardware: Any, module: Any) -> Any:
+    """Lightning's strategy; one of several processes waits `hardware.timeout` seconds for the others, at the start and later.
+
+    Args:
+        hardware: the config group.
+        module: the LightningModule; ddp of networks that are stepped in turn has to look for those whose turn it is not.
+    """
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    name = hardware.strategy
+    if name == "auto" and _has_several_processes(hardware):
+        name = "ddp"  # as Lightning chooses
+    if name == "ddp" and not module.automatic_optimization:
+        name = "ddp_find_unused_parameters_true"
+    if name not in StrategyRegistry:
+        return name
+    entry = StrategyRegistry[name]
+    kind = entry["strategy"]
+    parameters = {key for base in kind.__mro__ if "__init__" in vars(base) for key in inspect.signature(base).parameters}
+    if "timeout" not in parameters:
+        return name
+    return kind(**{**entry["init_params"], "timeout": timedelta(seconds=hardware.timeout)})
+
+
+def _has_several_processes(hardware: Any) -> bool:
+    import torch
+
+    devices = hardware.devices
+    if hardware.num_nodes > 1:
+        return True
+    if isinstance(devices, int):
+        return devices > 1 or (devices == -1 and torch.cuda.device_count() > 1)
+    if devices in ("auto", "-1"):
+        return hardware.accelerator not in ("cpu", "mps") and torch.cuda.device_count() > 1
+    return not isinstance(devices, str) and len(devices) > 1
+
+
+def timed_out(error: BaseException, hardware: Any) -> UserError | None:
+    """Return the one line for processes that waited in vain for one another; None for another error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause).lower()
+        if isinstance(cause, RuntimeError) and ("timed out" in text or "timeout" in text) and _is_of_processes(cause, text):
+            joined = re.search(r"(\d+)/(\d+) clients joined", text)
+            count = f" ({joined[1]} of {joined[2]} processes came)" if joined else ""
+            nodes = f"{hardware.num_nodes} node{'s' if hardware.num_nodes > 1 else ''}"
+            return UserError(
+                f"hardware.num_nodes={hardware.num_nodes}: the processes of {nodes} were awaited for {hardware.timeout:g} s in vain"
+                f"{count}; start the run on every node, or raise hardware.timeout"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_of_processes(error: RuntimeError, text: str) -> bool:
+    """Of torch.distributed: its own classes, and what gloo raises."""
+    return type(error).__name__.startswith("Dist") or "gloo" in text or "nccl" in text or "wait timeout" in text
 
 
 def describe(trainer: Any) -> dict[str, Any]:
@@ -70,8 +129,12 @@ def _cpu_name() -> str:
 
 
 @contextlib.contextmanager
-def own_processes(run_dir: Path, start: Any) -> Iterator[None]:
-    """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included."""
+def own_processes(run_dir: Path, start: Any, hardware: Any) -> Iterator[None]:
+    """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included.
+
+    Raises:
+        UserError: a process waited for others longer than `hardware.timeout`.
+    """
     import torch.distributed
 
     launcher: Any = importlib.import_module("pytorch_lightning.strategies.launchers.subprocess_script")
@@ -86,6 +149,11 @@ def own_processes(run_dir: Path, start: Any) -> Iterator[None]:
     launcher._hydra_subprocess_cmd = lambda local_rank: (command(), str(Path.cwd()))
     try:
         yield
+    except Exception as error:
+        told = timed_out(error, hardware)
+        if told is None:
+            raise
+        raise told from error
     finally:
         launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
         torch.set_num_threads(threads)

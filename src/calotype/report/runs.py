@@ -161,7 +161,9 @@ def _study(run: Run) -> tuple[Path, str]:
 def neutral(run: Run, following: set[str]) -> Plain:
     """Its settings, `loss.margin` and so on, without what is none; of the keys that follow its seed no value."""
     plain = flat({key: value for key, value in run.config.items() if key not in NEUTRAL})
-    return {key: None if key in following else value for key, value in plain.items() if not key.endswith("num_workers")}
+    return {
+        key: None if key in following else value for key, value in plain.items() if not key.endswith(("num_workers", "hardware.timeout"))
+    }
 
 
 def _following(runs: Sequence[Run]) -> set[str]:
