@@ -359,7 +359,7 @@ def test_init_from_takes_what_fits(finished: Path, tmp_path: Path, capsys: pytes
 
     with pytest.raises(ConfigError, match=r"init_from=nowhere: not a run folder"):
         calotype.run(options(tmp_path / "c", "init_from=nowhere"))
-    with pytest.raises(UserError, match="none of its .* tensors fits"):
+    with pytest.raises(UserError, match=r"none of its .* tensors fits"):
         calotype.run(options(tmp_path / "d", "model=mlp", "model.widths=[16]", f"init_from={finished}"))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import inspect
+import json
 import os
 import platform
 import re

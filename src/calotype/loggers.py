@@ -19,12 +19,13 @@ SQLITE = "sqlite:///"
 _open: list[list[tuple[str, Any]]] = []  # of the runs of this process, the innermost last: name and logger
 
 
-def make_loggers(config: Mapping[str, Any], run_dir: Path) -> list[Any]:
+def make_loggers(config: Mapping[str, Any], run_dir: Path, *, purge_from: int | None = None) -> list[Any]:
     """Build each logger of the config and log the whole config as its hyperparameters, by flat keys as they are typed.
 
     Args:
         config: of the run, resolved, in plain values; a logger never sees an OmegaConf object.
         run_dir: where a logger that takes `save_dir` writes.
+        purge_from: the step from which a resumed run logs again; TensorBoard hides what it has of it.
 
     Raises:
         UserError: a logger cannot be built, or does not take what it is given.
@@ -33,7 +34,9 @@ def make_loggers(config: Mapping[str, Any], run_dir: Path) -> list[Any]:
     settings = flat({key: value for key, value in config.items() if key != "logger"})
     for name, node in (config.get("logger") or {}).items():
         try:
-            logger = _make(node, run_dir)
+            is_tensorboard = str(node["_target_"]).endswith(".TensorBoardLogger")
+            purge = {"purge_step": purge_from} if is_tensorboard and purge_from is not None else {}
+            logger = _make({**node, **purge}, run_dir)
             _on_first_process(lambda logger=logger: logger.log_hyperparams(dict(settings)))
         except Exception as wrapped:
             error = wrapped.__cause__ or wrapped  # Hydra puts a line of its own around it

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.compose import compose_config, load_config
 from calotype.resume import Start
-from calotype.run_folder import has_begun, read_json, shown
+from calotype.run_folder import TakenError, has_begun, read_json, shown, wait_while_running
 from calotype.schema import config_hash, to_plain
 from calotype.types import UserError
 
@@ -46,17 +45,7 @@ def reference_folder(cfg: DictConfig, train: Callable[..., Any], *, is_main: boo
     folder = Path(cfg.paths.output_dir) / FOLDER / config_hash(chosen)
     if not is_main or (folder / "metrics.json").is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")  # the system releases it when its process ends, however it ends
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another run to train the reference classifier in {shown(folder)}", flush=True)
-        lock.acquire()
-    try:
-        _train(_on_one_device(chosen, cfg), folder, train)
-    finally:
-        lock.release()
+    _train_once(_on_one_device(chosen, cfg), folder, train)
     return folder
 
 
@@ -75,13 +64,17 @@ def _on_one_device(config: DictConfig, cfg: DictConfig) -> DictConfig:
     return OmegaConf.create(to_plain(config) | {"hardware": hardware | {"sync_batchnorm": False}})
 
 
-def _train(config: DictConfig, folder: Path, train: Callable[..., Any]) -> None:
-    if (folder / "metrics.json").is_file():
-        return
-    was_begun = has_begun(folder)
-    status = read_json(folder / "run.json").get("status") if was_begun else None
-    verb = "resuming" if was_begun else "training"
-    print(f"{verb} the reference classifier, once for this data, in {shown(folder)}", flush=True)
-    if status == "failed":
-        print(f"it failed before ({read_json(folder / 'run.json').get('error')})", flush=True)
-    train(config, folder, start=Start(resumed=was_begun))
+def _train_once(config: DictConfig, folder: Path, train: Callable[..., Any]) -> None:
+    """What another process is at is awaited, what was cut off is resumed."""
+    while not (folder / "metrics.json").is_file():
+        if wait_while_running(folder):
+            continue
+        was_begun = has_begun(folder)
+        verb = "resuming" if was_begun else "training"
+        print(f"{verb} the reference classifier, once for this data, in {shown(folder)}", flush=True)
+        try:
+            train(config, folder, start=Start(resumed=was_begun))
+        except TakenError:  # by another process, a moment ago
+            is_finished = read_json(folder / "run.json").get("status") == "finished"
+            if is_finished and not (folder / "metrics.json").is_file():
+                raise

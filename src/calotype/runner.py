@@ -18,6 +18,7 @@ from calotype.building import build_data, build_task
 from calotype.check import ConfigError, check, check_root
 from calotype.compose import compose_config, directory_of, load_config
 from calotype.hardware import own_processes
+from calotype.loggers import closed_loggers
 from calotype.reference import reference_folder
 from calotype.resume import Start, changed_config, continue_in
 from calotype.run_folder import RunRecord, check_format, read_json, shown, write_json, write_text
@@ -26,6 +27,7 @@ from calotype.schema import config_hash, to_plain
 from calotype.trainer import name_of, quiet
 from calotype.training import Training, evaluate, fit
 from calotype.types import DataSpec, UserError
+from calotype.user_code import user_code
 from calotype.user_errors import as_user_error, other_model
 
 __all__ = ["ConfigError", "Result", "compose_config", "launch", "load", "load_config", "resume", "run"]
@@ -124,7 +126,7 @@ def launch(
             _write_config(cfg, run_dir)
             (run_dir / WORKER_ERROR).unlink(missing_ok=True)
             (run_dir / "metrics.json").unlink(missing_ok=True)
-            with own_processes(run_dir, start):
+            with own_processes(run_dir, start, cfg.hardware), closed_loggers(run_dir):
                 metrics, module = _train(cfg, run_dir, start, record)
             write_json(run_dir / "metrics.json", metrics)
         record.finish("finished")
@@ -198,6 +200,7 @@ def _record(
         "overrides": [str(override) for override in overrides],
         "seed": cfg.seed,
         "config_hash": config_hash(cfg),
+        "user_code": user_code(to_plain(cfg)),
     }
     if choices is not None:
         fields["choices"] = {k: v for k, v in choices.items() if not k.startswith("hydra/")}

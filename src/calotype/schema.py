@@ -51,6 +51,7 @@ class HardwareConfig:
     accelerator: str = "auto"
     devices: Any = 1
     num_nodes: int = 1
+    timeout: float = 1800
     strategy: str = "auto"
     precision: str = "auto"
     memory_format: MemoryFormat = MemoryFormat.channels_last
@@ -115,6 +116,7 @@ def config_hash(cfg: DictConfig) -> str:
     paths = plain.pop("paths", {})
     for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast"):
         plain.pop(key, None)
+    plain.get("hardware", {}).pop("timeout", None)  # how long processes wait changes no figure
     data_dir = paths.get("data_dir", "")
 
     def neutral(value: Any) -> Any:

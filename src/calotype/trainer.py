@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from calotype.building import build
 from calotype.hardware import precision, strategy
+from calotype.loggers import make_loggers
 from calotype.own_gpu import devices
 from calotype.resume import Start
 from calotype.schema import to_plain
@@ -66,14 +67,14 @@ def make_trainer(
         from calotype.callbacks.pruning import Prune
 
         callbacks.append(Prune(**json.loads(trial)))
-    loggers = [metrics_csv, *make_loggers(to_plain(cfg)["logger"] or {}, run_dir, purge_from)]
+    loggers = [metrics_csv, *make_loggers(to_plain(cfg), run_dir, purge_from=purge_from)]
     hardware = cfg.hardware
     try:
         return Trainer(
             accelerator=hardware.accelerator,
             devices=devices(hardware.devices, hardware.accelerator),
             num_nodes=hardware.num_nodes,
-            strategy=strategy(hardware.strategy, module),
+            strategy=strategy(hardware, module),
             precision=precision(hardware.precision, hardware.accelerator),
             sync_batchnorm=hardware.sync_batchnorm,
             deterministic=hardware.deterministic,
@@ -90,16 +91,6 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
-
-
-def make_loggers(nodes: dict[str, Any], run_dir: Path, purge_from: int | None) -> list[Any]:
-    """The loggers of the config, which write into the run folder where they write files."""
-    loggers = []
-    for node in nodes.values():
-        purge = {} if purge_from is None else {"purge_step": purge_from}
-        is_tensorboard = str(node["_target_"]).endswith(".TensorBoardLogger")
-        loggers.append(build(node, save_dir=str(run_dir), **(purge if is_tensorboard else {})))
-    return loggers
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:
