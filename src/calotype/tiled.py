@@ -3,6 +3,9 @@
 Tiles overlap by what an output depends on, so that they meet without a seam. What is global is instance normalisation: its mean and
 variance are those of the whole image, gathered over all tiles before they are used, one norm after another. A stage of a network with
 n norms therefore goes over the image n + 1 times; between stages the cells are kept in memory, where they are few.
+
+In single precision tiles and the whole differ by far less than a thousandth of a grey level; in bfloat16 by its rounding, evenly over the
+image, which is less than bfloat16 and single precision differ.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from calotype.metrics import evaluation
 from calotype.metrics import identification as ident
 from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import all_pairs, class_groups, evaluate_test, evaluate_validation
@@ -151,3 +152,26 @@ def test_trials_in_parts_are_the_same_trials(grouped: bool, monkeypatch: pytest.
     with LargestTensor() as largest:
         ident.one_shot_trials(labels, ways=5, num_trials=700, seed=2, groups=groups)
     assert largest.numel < 700 * 30
+
+
+def test_searches_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(40).repeat_interleave(5)
+    points = torch.randn(40, 3)[labels] + 0.5 * torch.randn(200, 3)
+    sizes: list[int] = []
+
+    def measure(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(first))
+        return (points[first] - points[second]).square().sum(1)
+
+    def figures() -> dict[str, float]:
+        no_pairs = evaluation.Pairs(*torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
+        return evaluate_test(measure, labels, no_pairs, Decision(), seed=0, units=labels, num_trials=1, ways=2).figures
+
+    whole = figures()
+    assert "dir_at_fpir_1e-2" in whole
+    assert "rank1" in whole
+    sizes.clear()
+    monkeypatch.setattr(evaluation, "COMPARED_AT_ONCE", 100)
+    assert figures() == whole
+    assert max(sizes) <= 100

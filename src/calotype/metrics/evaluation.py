@@ -16,6 +16,7 @@ Measure = Callable[[Tensor, Tensor], Tensor]  # image numbers (M,), (M,) -> dist
 FARS = (1e-1, 1e-2, 1e-3)
 FPIR = 1e-2
 MOST_COMPARISONS = 10_000_000  # of a kind of trial; above it fewer draws are made
+COMPARED_AT_ONCE = 2**22  # probes times templates of a search
 
 
 class Pairs(NamedTuple):
@@ -174,28 +175,48 @@ def _identification(
         return
     draws = max(1, min(draws, MOST_COMPARISONS // (len(labels) * identities)))
 
-    def search(share: float, draw: int) -> tuple[ident.Searches, Tensor]:
-        found = ident.searches(labels, share_enrolled=share, seed=seed * 1009 + draw)
-        probes, gallery = found.probes.repeat_interleave(len(found.gallery)), found.gallery.repeat(len(found.probes))
-        return found, measure(probes, gallery).view(len(found.probes), -1).cpu()
-
-    closed = [search(1.0, draw) for draw in range(draws)]
-    rank = torch.cat([ident.ranks(distances, found.mated) for found, distances in closed])
-    probes = torch.cat([found.probes for found, _ in closed])
+    closed = [_search(measure, ident.searches(labels, share_enrolled=1.0, seed=seed * 1009 + draw)) for draw in range(draws)]
+    rank = torch.cat([result.rank for result in closed])
+    probes = torch.cat([result.probes for result in closed])
     figures["gallery_size"] = identities
     figures["rank1"] = (rank <= 1).double().mean().item()
     _bounds(figures, "rank1", veri.mean_interval(rank <= 1, units.cpu()[probes], seed=seed))
     if identities > 5:
         figures["cmc_5"] = ident.cumulative_match(rank, 5)[-1].item()
-    opened = [search(0.5, draw) for draw in range(draws)]
-    results = [ident.detection_and_identification(distances, found.mated, FPIR) for found, distances in opened]
+    opened = [_search(measure, ident.searches(labels, share_enrolled=0.5, seed=seed * 1009 + draw)) for draw in range(draws)]
+    results = [ident.open_set(found.nearest, found.who, found.mated, FPIR) for found in opened]
     told = [result[0] for result in results if result is not None]
     if len(told) < len(results):
         missing.append(f"test/dir_at_fpir_{_name(FPIR)}: too few searches by people who are not enrolled, {round(1 / FPIR)} would do")
         return
-    figures["open_gallery_size"] = len(opened[0][0].gallery)
+    figures["open_gallery_size"] = opened[0].gallery_size
     figures[f"dir_at_fpir_{_name(FPIR)}"] = sum(told) / len(told)
     figures[f"fnir_at_fpir_{_name(FPIR)}"] = 1 - sum(told) / len(told)
+
+
+class _Found(NamedTuple):
+    """What searches gave, without the distances of all probes to all templates: of many identities these would be gigabytes."""
+
+    probes: Tensor  # (P,) image numbers
+    mated: Tensor  # (P,)
+    rank: Tensor  # of the mated ones
+    nearest: Tensor  # (P,) distance
+    who: Tensor  # (P,) number in the gallery
+    gallery_size: int
+
+
+def _search(measure: Measure, found: ident.Searches) -> _Found:
+    """Compare some probes at once with the whole gallery."""
+    size = len(found.gallery)
+    ranks, nearest, who = [], [], []
+    rows = max(1, COMPARED_AT_ONCE // size)
+    for probes, mated in zip(found.probes.split(rows), found.mated.split(rows), strict=True):
+        distances = measure(probes.repeat_interleave(size), found.gallery.repeat(len(probes))).view(len(probes), size).cpu()
+        ranks.append(ident.ranks(distances, mated))
+        least = distances.min(1)
+        nearest.append(least.values)
+        who.append(least.indices)
+    return _Found(found.probes, found.mated, torch.cat(ranks), torch.cat(nearest), torch.cat(who), size)
 
 
 def _accuracy(distances: Tensor, same: Tensor, threshold: float) -> float:

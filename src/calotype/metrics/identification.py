@@ -116,7 +116,11 @@ def detection_and_identification(distances: Tensor, mated: Tensor, fpir: float) 
 
     Shapes: distances (P, G), mated (P,), -1 for non-mated probes.
     """
-    nearest, who = distances.min(1)
+    return open_set(*distances.min(1), mated, fpir)
+
+
+def open_set(nearest: Tensor, who: Tensor, mated: Tensor, fpir: float) -> tuple[float, float] | None:
+    """As `detection_and_identification`, from the distance (P,) of the nearest template and its number (P,)."""
     strangers = nearest[mated < 0].sort().values
     known = mated >= 0
     if len(strangers) * fpir < 1 - 1e-9 or not bool(known.any()):
