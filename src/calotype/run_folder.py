@@ -141,13 +141,10 @@ class RunRecord:
             TakenError: it is finished, or still running.
             UserError: it is of another format, or the folder cannot be written.
         """
+        _refuse_finished(folder)  # before the claim, which writes
         try:
             with _claim(folder):
-                old = read_json(folder / "run.json")
-                check_format(old, folder / "run.json")
-                if old.get("status") == "finished":
-                    told = "its figures are in metrics.json (calotype-rerun runs it again)"
-                    raise TakenError(f"{folder} is finished; {told}")
+                old = _refuse_finished(folder)
                 if is_running(old, folder):
                     raise TakenError(f"{folder} is still running (process {old['pid']} of {old['host']})")
 
@@ -259,6 +256,16 @@ def has_begun(folder: Path) -> bool:
         return (folder / "run.json").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def _refuse_finished(folder: Path) -> dict[str, Any]:
+    """Return the record of an unfinished run of this format, or raise."""
+    record = read_json(folder / "run.json")
+    check_format(record, folder / "run.json")
+    if record.get("status") == "finished":
+        told = "its metrics are in metrics.json (calotype-rerun runs it again)"
+        raise TakenError(f"{folder} is finished; {told}")
+    return record
 
 
 def check_format(record: Mapping[str, Any], path: Path) -> None:

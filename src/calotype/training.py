@@ -141,7 +141,9 @@ def fit(training: Training) -> None:
 
     if training.is_over:
         assert training.state is not None
+        assert training.checkpoint is not None
         run_state.take_up(training.state, module)
+        _restore_progress(trainer, training.checkpoint)
         if training.record is not None:
             run_state.csv.restore(training.state)
             for callback in trainer.callbacks:
@@ -163,6 +165,13 @@ def fit(training: Training) -> None:
         _note_fit(training, run_state)
 
 
+def _restore_progress(trainer: Any, checkpoint: Path) -> None:
+    """Let the trainer count epochs and steps as it did at the end of the training in the checkpoint."""
+    trainer.fit_loop.load_state_dict(read_checkpoint(checkpoint)["loops"]["fit_loop"])
+    epochs = trainer.fit_loop.epoch_progress.current
+    epochs.completed = epochs.processed  # a checkpoint is written before an epoch counts as completed
+
+
 def evaluate(training: Training) -> dict[str, float | None]:
     """Metrics of the validation and test data, of the checkpoint that is to be used.
 
@@ -170,9 +179,7 @@ def evaluate(training: Training) -> dict[str, float | None]:
     """
     from pytorch_lightning import seed_everything
 
-    trainer, module, state = training.trainer, training.module, training.state
-    assert state is not None
-    loggers, trainer.loggers = trainer.loggers, []  # which would log by the steps of this process
+    trainer, module = training.trainer, training.module
     seed_everything(training.cfg.seed, workers=True, verbose=False)
 
     folder = training.run_dir / "checkpoints"
@@ -186,11 +193,6 @@ def evaluate(training: Training) -> dict[str, float | None]:
         metrics |= found
         path = None  # it is loaded; what validation fits (a threshold) is what the test is to use
 
-        for logger in loggers if training.record is not None else []:
-            logger.log_metrics({**found, "epoch": state["epochs"]}, step=state["batches"])
-            logger.save()
-
-    trainer.loggers = loggers
     if training.record is not None:
         _note_evaluation(training)
     return finite(metrics)

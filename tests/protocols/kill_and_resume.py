@@ -30,11 +30,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+FACES = ["dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images_per_identity=6"]
 # The default configuration of each task; what stands here makes it short.
 COMMANDS: dict[str, list[str]] = {
     "classification": ["trainer.max_epochs=3"],
-    "facenet": ["dataset=synthetic_faces", "trainer.max_epochs=3"],
-    "siamese": ["dataset=synthetic_faces", "trainer.max_epochs=2", "data.train_pairs=1500"],
+    "facenet": [*FACES, "trainer.max_epochs=3"],
+    "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=300"],
     "dip": [
         "data.crop_to=64", "data.shrink=8", "data.sigma=25", "task.iterations=150",
         "task.stop.start=60", "task.stop.patience=40",
