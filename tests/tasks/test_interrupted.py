@@ -1,0 +1,98 @@
+"""Every task with its default configuration: interrupted and resumed, run again, diverged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from protocols.kill_and_resume import COMMANDS, command, differences
+
+import calotype
+from calotype.callbacks.run_state import RunState
+from calotype.rerun import rerun
+from calotype.types import UserError
+
+# A network is trained; what diverges needs an optimizer.
+TRAINED = [task for task in COMMANDS if task != "efros_leung"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the run expects it."""
+
+
+def in_the_second_epoch(self: RunState, trainer: Any, module: Any, *_: Any) -> None:
+    if trainer.current_epoch == 1:
+        raise Killed
+
+
+def before_the_pictures(self: RunState, trainer: Any, module: Any) -> None:
+    raise Killed
+
+
+MOMENTS: dict[str, Callable[..., None]] = {
+    "on_train_batch_end": in_the_second_epoch,
+    "on_test_end": before_the_pictures,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", COMMANDS)
+def test_interrupted_and_resumed_or_run_again(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Metrics, metrics.csv and all pictures are the same to the last bit; `tests/protocols` kills processes."""
+    whole = tmp_path / "whole"
+    calotype.run(command(task, whole))
+    for hook, moment in MOMENTS.items():
+        if task == "efros_leung" and hook == "on_train_batch_end":
+            continue  # it has nothing to train
+        folder = tmp_path / hook
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(RunState, hook, moment)
+            calotype.run(command(task, folder))
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
+
+        calotype.run([f"resume={folder}"])
+        assert differences(whole, folder) == [], hook
+
+    capsys.readouterr()
+    assert rerun(whole, tmp_path / "again")
+    assert "are the same to the last bit" in capsys.readouterr().out
+    assert differences(whole, tmp_path / "again") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TRAINED)
+def test_a_training_that_diverges_fails_in_one_line(task: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(UserError) as error:
+        calotype.run([*command(task, folder), "optimizer.lr=1e30"])
+    assert "\n" not in str(error.value)
+    assert "optimizer.lr" in str(error.value)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    from calotype.checkpoint_io import read_checkpoint
+    from calotype.tasks.facenet import FaceNet
+
+    step = FaceNet.training_step
+
+    def broken(self: Any, *args: Any) -> Any:
+        loss = step(self, *args)
+        return loss * math.nan if self.current_epoch == 1 else loss
+
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaceNet, "training_step", broken)
+        with pytest.raises(UserError, match=r"diverged in epoch 2.*last.ckpt holds the state after epoch 1"):
+            calotype.run(command("facenet", folder))
+    for name in ("last", "best"):
+        stored = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+        assert stored["calotype"]["epochs"] == 1
+        assert all(value.isfinite().all() for value in stored["state_dict"].values())
