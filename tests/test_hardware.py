@@ -54,6 +54,11 @@ def test_one_process_waits_for_nobody(given: dict[str, Any]) -> None:
     assert strategy(hardware(**given), AUTOMATIC) == given.get("strategy", "auto")
 
 
+def test_a_time_that_is_none() -> None:
+    with pytest.raises(UserError, match=r"hardware.timeout=0: must be a number of seconds > 0"):
+        strategy(hardware(strategy="ddp", timeout=0), AUTOMATIC)
+
+
 def test_a_node_that_does_not_come(tmp_path: Path) -> None:
     """One line that says how many nodes were awaited for how long."""
     two = ["hardware=ddp_cpu", "hardware.devices=1", "hardware.num_nodes=2", "hardware.timeout=2"]
@@ -69,6 +74,7 @@ def test_a_node_that_does_not_come(tmp_path: Path) -> None:
 def test_a_process_that_stays_away_from_a_collective() -> None:
     gloo = RuntimeError("[../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 3000ms for recv operation")
     assert "awaited for 7 s in vain; start" in str(timed_out(gloo, hardware(num_nodes=2)))
+    assert timed_out(RuntimeError("Application timeout caused pair closure"), hardware(num_nodes=2)) is not None
     assert timed_out(RuntimeError("Request timed out"), hardware()) is None  # of a download, say
     assert timed_out(ValueError("gloo timed out"), hardware()) is None
 

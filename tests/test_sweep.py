@@ -68,6 +68,7 @@ def test_a_damaged_run_is_told_before_the_first_job(tmp_path: Path, capsys: pyte
     assert [p.name for p in (tmp_path / "s").iterdir()] == [damaged.parent.name]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of four done, one cut off, two not begun; the end is that of a sweep that nothing happened to."""
     monkeypatch.chdir(tmp_path)
@@ -231,7 +232,7 @@ def test_code_that_changed_since_the_start_is_told(tmp_path: Path, monkeypatch: 
     assert sweep.changed(tmp_path) is None
     (tmp_path / SWEEP).write_text(json.dumps({"code": sweep.code_hash(), "git_commit": "abc"}))
     assert sweep.changed(tmp_path) is None
-    monkeypatch.setattr(sweep, "code_hash", lambda: "another")
+    monkeypatch.setattr(sweep, "code_hash", lambda *_: "another")
     assert "commit abc" in str(sweep.changed(tmp_path))
 
 
@@ -241,6 +242,7 @@ def test_options_of_a_sweep_are_no_settings() -> None:
     assert plain == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
     [
@@ -267,6 +269,7 @@ def test_launchers_of_hydras(
     assert capsys.readouterr().out.count("finished before") == 2
 
 
+@pytest.mark.slow
 def test_several_processes_in_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One tree of three folders, and nothing of the runs before reaches the last one."""
     monkeypatch.chdir(tmp_path)
@@ -286,6 +289,7 @@ SEARCH = ["-m", *FAST, "trainer.max_epochs=3", "hydra/sweeper=search", "hydra.sw
           "hydra.sweeper.direction=maximize", "optimizer.lr=tag(log,interval(1e-5,1e-1))", "scheduler=none,step"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
     monkeypatch.chdir(tmp_path)
@@ -315,6 +319,7 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Captur
     assert best[0]["val/accuracy"] == max(trial.value for trial in trials if trial.value is not None)
 
 
+@pytest.mark.slow
 def test_pruning_and_several_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -92,7 +93,7 @@ def test_params_of_a_study_that_refer_to_a_swept_key(tmp_path: Path, capsys: pyt
     study = tmp_path / "mine" / "study.yaml"
     study.parent.mkdir()
     params = {"seed": "5,6", "data.batch_size": "${seed}", "name": "run${seed}", "data.split_seed": "${trainer.max_epochs}"}
-    config = {"defaults": ["config", "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"params": params}}}
+    config: dict[str, Any] = {"defaults": ["config", "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"params": params}}}
     study.write_text(yaml.safe_dump(config))
     command = ["--config-dir", "mine", "--config-name", "study", *ONE_EPOCH]
     main(command)
@@ -103,6 +104,9 @@ def test_params_of_a_study_that_refer_to_a_swept_key(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     main(command)
     assert "2 finished" in capsys.readouterr().out
+    study.write_text(yaml.safe_dump({**config, "hydra": {**config["hydra"], "sweep": {"dir": "mine/runs"}}}))
+    main([*command, "dry_run=true"])
+    assert "in mine/runs: " in capsys.readouterr().out
 
 
 def test_a_reference_that_only_one_job_cannot_follow_is_refused_before_the_first(

@@ -98,7 +98,7 @@ def _sweep(given: list[str]) -> None:
     from calotype import sweep
     from calotype.sweep_process import started_here
 
-    if not any(o.lstrip("+").startswith("hydra.sweep.dir=") for o in given):
+    if not sweep.gives_folder(given):
         given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
     sweep.begun.clear()
     failed = False

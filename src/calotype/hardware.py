@@ -66,6 +66,8 @@ def strategy(hardware: Any, module: Any) -> Any:
     parameters = {key for base in kind.__mro__ if "__init__" in vars(base) for key in inspect.signature(base).parameters}
     if "timeout" not in parameters:
         return name
+    if hardware.timeout <= 0:
+        raise UserError(f"hardware.timeout={hardware.timeout:g}: must be a number of seconds > 0")
     return kind(**{**entry["init_params"], "timeout": timedelta(seconds=hardware.timeout)})
 
 
@@ -101,7 +103,7 @@ def timed_out(error: BaseException, hardware: Any) -> UserError | None:
 
 def _is_of_processes(error: RuntimeError, text: str) -> bool:
     """Of torch.distributed: its own classes, and what gloo raises."""
-    return type(error).__name__.startswith("Dist") or "gloo" in text or "nccl" in text or "wait timeout" in text
+    return type(error).__name__.startswith("Dist") or "gloo" in text or "nccl" in text or "pair closure" in text or "wait timeout" in text
 
 
 def describe(trainer: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,11 +50,31 @@ def folder_of(overrides: Sequence[str]) -> str:
 
 def study_of(arguments: Sequence[str]) -> str:
     """The name of a study is that of its folder, `--config-dir`."""
+    folder = _option(arguments, "-cd", "--config-dir")
+    return Path(folder).resolve().name if folder else "sweep"
+
+
+def gives_folder(arguments: Sequence[str]) -> bool:
+    """Return whether the command, or the file of its study, says where the sweep's folder is."""
+    if any(o.lstrip("+").startswith("hydra.sweep.dir=") for o in arguments):
+        return True
+    study = Path(_option(arguments, "-cd", "--config-dir"), f"{_option(arguments, '-cn', '--config-name')}.yaml")
+    try:
+        node = yaml.safe_load(study.read_text())
+    except (OSError, yaml.YAMLError):
+        return False  # which Hydra will tell
+    for key in ("hydra", "sweep", "dir"):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node is not None
+
+
+def _option(arguments: Sequence[str], short: str, long: str) -> str:
+    """The value of an option of Hydra's, or nothing."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         option, _, value = argument.partition("=")
-        if option in ("-cd", "--config-dir"):
-            return Path(value or following).resolve().name
-    return "sweep"
+        if option in (short, long):
+            return value or following
+    return ""
 
 
 def code_hash(packages: Iterable[str] = ()) -> str:
@@ -110,7 +131,7 @@ def _move_params(config: DictConfig) -> None:
     values = OmegaConf.to_container(params, resolve=False)
     assert isinstance(values, dict)
     with read_write(config), open_dict(config):
-        config.hydra.overrides.task = [*(f"{key}={value}" for key, value in values.items()), *typed(config)]
+        config.hydra.overrides.task = [*(f"{key!s}={value}" for key, value in values.items()), *typed(config)]
         config.hydra.sweeper.params = None
 
 

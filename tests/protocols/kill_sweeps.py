@@ -3,8 +3,8 @@
     PYTHONPATH=src python tests/protocols/kill_sweeps.py --sweeps 30 --seed 0
 
 Every second sweep has the joblib launcher with two workers, the others run in one process. Each is killed (SIGKILL of the
-main process alone) up to `--kills` times at a moment drawn uniformly from the time an undisturbed sweep takes, and repeated
-at once, so that orphaned workers may still be at their job. Checked for each: the last command ends with exit code 0; each job
+main process alone) up to `--kills` times, each time a random while after a random number of epochs of its jobs, none included,
+and repeated at once, so that orphaned workers may still be at their job. Checked for each: the last command ends with exit code 0; each job
 is finished, and began its training once but for the times it was cut off; the table (`calotype-report --form csv`) is that of
 an undisturbed sweep to the last digit; no process of the sweep is left. The exit code is 1 where a check fails. pytest does
 not collect this file; tests/test_sweep_kills.py runs one sweep of each launcher by it.
@@ -61,27 +61,24 @@ def table(folder: Path) -> str:
     return subprocess.run(report, check=True, capture_output=True, text=True).stdout
 
 
-def kill_and_repeat(launcher: str, folder: Path, moments: list[float], wanted: str) -> Outcome:
-    """Run a sweep that is killed at each of `moments` (seconds after a start), repeat it to its end, and check it."""
-    start, kills, code, errors = time.monotonic(), 0, -1, ""
-    left = list(moments)
+def kill_and_repeat(launcher: str, folder: Path, moments: list[tuple[int, float]], wanted: str) -> Outcome:
+    """Run a sweep that is killed at each of `moments` (epochs since its start, seconds after them), repeat it to its end, check it."""
+    start, kills, code = time.monotonic(), 0, -1
+    left, path = list(moments), folder.parent / f"{folder.name}.log"
     for _ in range(ATTEMPTS):
-        with (folder.parent / f"{folder.name}.log").open("a") as log:
+        with path.open("w") as log:
             process = subprocess.Popen(
                 command(launcher, folder), cwd=folder.parent, stdout=log, stderr=subprocess.STDOUT, env=environment(folder)
             )
-            try:
-                code = process.wait(left.pop(0) if left else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                kills += 1
-                continue
-        break
+        if left and waited_for(process, path, *left.pop(0)):
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        code = process.wait()
+        if code != -signal.SIGKILL:
+            break
     outcome = Outcome(kills, time.monotonic() - start)
-    log_text = (folder.parent / f"{folder.name}.log").read_text()
     if code != 0:
-        outcome.faults.append(f"exit code {code}: {errors or log_text[-300:]}")
+        outcome.faults.append(f"exit code {code}: {path.read_text()[-300:]}")
     outcome.faults += list(faults_of_jobs(folder))
     if table(folder) != wanted:
         outcome.faults.append("the table differs from that of an undisturbed sweep")
@@ -91,6 +88,17 @@ def kill_and_repeat(launcher: str, folder: Path, moments: list[float], wanted: s
     if alive:
         outcome.faults.append(f"processes are left: {alive}")
     return outcome
+
+
+def waited_for(process: subprocess.Popen[bytes], log: Path, epochs: int, seconds: float) -> bool:
+    """Wait until the log has so many epochs, and the seconds after; return whether the process is still there."""
+    while process.poll() is None and log.read_text().count("\nepoch ") < epochs:
+        time.sleep(0.02)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def faults_of_jobs(folder: Path) -> Iterator[str]:
@@ -124,6 +132,12 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
+def moment(generator: random.Random, seconds: float) -> tuple[int, float]:
+    """A number of epochs, and a while after them; without an epoch somewhere in the start, which takes most of the seconds."""
+    epochs = generator.choice([0, *range(1, 36)] if generator.random() < 0.8 else [0])
+    return epochs, generator.uniform(0, 0.3 if epochs else seconds / 2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=30)
@@ -137,7 +151,7 @@ def main() -> None:
         print(f"undisturbed: {seconds:.1f} s\n{wanted}", flush=True)
         for number in range(options.sweeps):
             launcher = list(LAUNCHERS)[number % 2]
-            moments = [generator.uniform(0, seconds) for _ in range(generator.randint(1, options.kills))]
+            moments = [moment(generator, seconds) for _ in range(generator.randint(1, options.kills))]
             outcome = kill_and_repeat(launcher, Path(scratch) / f"sweep{number}", moments, wanted)
             bad += bool(outcome.faults)
             told = "; ".join(outcome.faults) or "as undisturbed"

@@ -66,7 +66,7 @@ def _texts(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         assert override.value_type is not None
         raise HydraException(f"{override.input_line}: a grid takes no {override.value_type.name.lower()}; hydra/sweeper=search does")
-    return list(override.sweep_iterator(transformer=_text))
+    return [str(one) for one in override.sweep_iterator(transformer=_text)]
 
 
 def _text(value: Any) -> str:
