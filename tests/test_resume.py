@@ -177,6 +177,15 @@ def die_in_epoch(folder: Path, epoch: int, more: list[str]) -> None:
     (folder / "run.json").write_text(json.dumps({**told, "status": "running", "pid": 2**30}))
 
 
+def test_metrics_csv_keeps_all_epochs_where_an_earlier_one_is_best(tmp_path: Path) -> None:
+    more = ["optimizer.lr=0.3", "trainer.max_epochs=4"]  # too high for the last epoch to be the best
+    folder = calotype.run(options(tmp_path / "a", *more)).run_dir
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")["calotype"]["epochs"]
+    epochs = [epoch for _, epoch, name, _ in read_metrics(folder / "metrics.csv") if name == "val/loss"]
+    assert best < 4
+    assert epochs == [0, 1, 2, 3, 4]  # the last is the evaluation after training
+
+
 def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     stop = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=9"]

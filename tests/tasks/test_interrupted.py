@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from protocols.kill_and_resume import COMMANDS, command, differences
 
 import calotype
 from calotype.callbacks.run_state import RunState
 from calotype.rerun import rerun
 from calotype.types import UserError
+from protocols.kill_and_resume import COMMANDS, command, differences
 
 # A network is trained; what diverges needs an optimizer.
 TRAINED = [task for task in COMMANDS if task != "efros_leung"]
@@ -49,9 +49,10 @@ def test_interrupted_and_resumed_or_run_again(task: str, tmp_path: Path, capsys:
         if task == "efros_leung" and hook == "on_train_batch_end":
             continue  # it has nothing to train
         folder = tmp_path / hook
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RunState, hook, moment)
-            calotype.run(command(task, folder))
+            with pytest.raises(Killed):
+                calotype.run(command(task, folder))
         record = json.loads((folder / "run.json").read_text())
         (folder / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
 

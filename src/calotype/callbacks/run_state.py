@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, Timer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from calotype.callbacks.metrics_csv import MetricsCsv
@@ -67,6 +68,8 @@ class RunState(Callback):
         checkpoint[KEY] = state
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return  # the evaluation reads a checkpoint for its weights alone
         self.take_up(checkpoint[KEY], pl_module)
         if trainer.is_global_zero:
             self.csv.restore(checkpoint[KEY])

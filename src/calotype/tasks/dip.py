@@ -102,13 +102,20 @@ class DeepImagePrior(LightningModule):
         """A latent -> an image (1, C, H, W) in [0, 1]."""
         return self.model(latent)
 
-    def on_fit_start(self) -> None:
+    def on_test_start(self) -> None:
+        self._look_at_data()  # a resumed run may have nothing left to fit
+
+    def _look_at_data(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         image: SingleImageBatch = data.image
         self._overlap = data.overlap
         self._factor = data.factor
         self._sigma = data.sigma
         self._fills = isinstance(self.operator, Identity) and not image.known.all() and not data.sigma
+
+    def on_fit_start(self) -> None:
+        self._look_at_data()
+        image: SingleImageBatch = self.trainer.datamodule.image  # type: ignore[attr-defined]
         if not self.progress:
             jobs = len(image.corners) * self.runs
             shape = [side * self._factor for side in image.observed.shape[-2:]]
