@@ -116,6 +116,8 @@ def config_hash(cfg: DictConfig) -> str:
     paths = plain.pop("paths", {})
     for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast"):
         plain.pop(key, None)
+    if plain.get("init_from") is None:
+        plain.pop("init_from", None)
     plain.get("hardware", {}).pop("timeout", None)  # how long processes wait changes no figure
     data_dir = paths.get("data_dir", "")
 
