@@ -103,8 +103,13 @@ def _receptive_field(module: Any) -> Figure:
     seen = slope[0].abs().sum(0).cpu().numpy()
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axis = figure.subplots()
-    share = np.log10(np.where(seen > 0, seen / seen.max(), np.nan))
-    shown = axis.imshow(share, cmap="viridis", vmin=-DECADES, vmax=0)
+    decades = np.log10(seen, out=np.full_like(seen, np.nan), where=seen > 0)
+
+    # A dead network depends on no pixel: there is no strongest influence to compare with.
+    if seen.max() > 0:
+        decades -= np.log10(seen.max())
+
+    shown = axis.imshow(decades, cmap="viridis", vmin=-DECADES, vmax=0)
     bar = figure.colorbar(shown, ax=axis, fraction=0.045, ticks=range(-DECADES, 1), label="influence, against the strongest; white: none")
     bar.ax.set_yticklabels(["1" if k == 0 else f"$10^{{{k}}}$" for k in range(-DECADES, 1)])
     axis.plot(width // 2, height // 2, "rs", markersize=4)
