@@ -207,6 +207,13 @@ def test_search_beyond_the_exact_limit_gives_the_same() -> None:
         assert torch.allclose(distance.double(), wanted.values, atol=1e-5)
 
 
+def test_a_gallery_of_another_format_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "people.gallery"
+    path.write_bytes(b"calotype gallery 7\nabc")
+    with pytest.raises(UserError, match="a gallery of format 7, and this version reads format 1"):
+        Gallery.load(path)
+
+
 def test_loading_a_gallery_executes_nothing(tmp_path: Path) -> None:
     import hashlib
     import io

@@ -186,6 +186,30 @@ def test_metrics_csv_keeps_all_epochs_where_an_earlier_one_is_best(tmp_path: Pat
     assert epochs == [0, 1, 2, 3, 4]  # the last is the evaluation after training
 
 
+def test_moved_and_resumed_keeps_the_best_of_before(tmp_path: Path) -> None:
+    """Epochs that are worse than the best one, which was before the move, do not take its place."""
+    more = ["optimizer.lr=0.3", "trainer.max_epochs=4", "seed=3"]
+    whole = calotype.run(options(tmp_path / "whole", *more))
+    best = read_checkpoint(tmp_path / "whole" / "checkpoints" / "best.ckpt")["calotype"]["epochs"]
+    die_in_epoch(tmp_path / "killed", best + 1, more)
+    shutil.move(tmp_path / "killed", tmp_path / "moved")
+    assert best < 4
+    assert calotype.run([f"resume={tmp_path}/moved"]).metrics == whole.metrics
+
+
+def test_tensorboard_forgets_what_is_logged_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    more = ["logger=tensorboard", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
+    die_in_epoch(tmp_path / "a", 3, more)
+    calotype.run([f"resume={tmp_path}/a"])
+    events = EventAccumulator(str(tmp_path / "a" / "tensorboard"))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+    assert len(steps) == record(tmp_path / "a")["steps"]
+
+
 def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     stop = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=9"]

@@ -21,7 +21,8 @@ from torch import Tensor
 from calotype.types import UserError
 from calotype.whole_file import whole_file
 
-MAGIC = b"calotype gallery 1\n"
+KIND, FORMAT = b"calotype gallery ", 1
+MAGIC = KIND + str(FORMAT).encode() + b"\n"
 EXACT = 100_000  # templates up to which torch compares with every one; beyond, FAISS does where it is installed
 
 
@@ -82,6 +83,9 @@ class Gallery:
             whole = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; enroll makes a gallery") from None
+        if not whole.startswith(MAGIC) and whole.startswith(KIND):
+            found = whole[len(KIND) :].partition(b"\n")[0].decode("ascii", "replace")[:9]
+            raise UserError(f"{path}: a gallery of format {found}, and this version reads format {FORMAT}; enroll makes a new one")
         if not whole.startswith(MAGIC):
             raise UserError(f"{path}: not a gallery; enroll makes one")
         digest, _, raw = whole[len(MAGIC) :].partition(b"\n")

@@ -22,7 +22,7 @@ COMMANDS = ("resume", "dry_run", "retry", "fail_fast")  # no settings of the run
 SPEED_KEYS = ("num_workers", "ram_budget_mb")
 # Last parts of the keys that say where files lie. That they hold the same data is checked when they are read.
 PLACES = ("root", "path", "file", "folder", "data_dir", "output_dir")
-# Keys of optimizer whose values a resumed optimizer takes over; of another kind its state would be meaningless.
+# Beginnings of the keys that say how long a training takes: one that had ended goes on where they change.
 LIMITS = ("trainer.max_", "trainer.min_", "callbacks.early_stopping", "task.")
 
 
@@ -76,6 +76,8 @@ def changed_config(folder: Path, overrides: Sequence[str], record: Mapping[str, 
     Raises:
         ConfigError: an override would change what was trained, or is no setting.
     """
+    for option in (override for override in overrides if override.startswith("-")):
+        raise ConfigError(f"{option}: resume= takes settings, as trainer.max_epochs=40, and no options of the command")
     groups, keys = _sorted_out([o for o in overrides if not o.startswith("hydra.")], record, folder)
     before = load_config(folder)
     cfg = load_config(folder, [_absolute(override, here) for override in keys])
@@ -142,6 +144,8 @@ def _refusal(change: Change, config: Mapping[str, Any]) -> str | None:
     """Why the change would falsify what was trained; None where it may be made."""
     top, _, rest = change.key.partition(".")
     last = change.key.rpartition(".")[2]
+    if top not in config:
+        return None  # no key of any run, which the check of the config says
     if top in FREE_GROUPS or change.key in FREE_KEYS or last in SPEED_KEYS:
         return None
     if last in PLACES and top in ("dataset", "data"):

@@ -87,6 +87,7 @@ def _stopping(found: Restoration) -> Figure:
         if panel == "psnr":
             for name, value in found.figures.items():
                 if name.startswith("baseline/") and not name.startswith("baseline/hole"):
+                    value = round(value, 3)  # the last digits of BM3D differ from run to run
                     axis.axhline(value, linewidth=0.8, linestyle=":", color="#57606a")
                     axis.annotate(name[9:-5], (0, value), fontsize=7, color="#57606a", va="bottom")
             low = np.nanpercentile(curves["psnr"][known], 5)

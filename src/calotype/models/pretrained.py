@@ -75,3 +75,5 @@ def downloads_in(data_dir: Path, *, create: bool = False) -> Iterator[None]:
         yield
     finally:
         torch.hub.set_dir(before)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing was downloaded
