@@ -59,6 +59,20 @@ def test_run_json_appears_with_its_content(tmp_path: Path, monkeypatch: pytest.M
     assert next(iter(read_json(tmp_path / "r" / "run.json").items())) == ("format", FORMAT)
 
 
+def test_what_has_begun_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between the two leaves a config without a record, which is no run, and not a record without a config."""
+    create, seen = run_folder._create_json, []
+    monkeypatch.setattr(run_folder, "_create_json", lambda *given: seen.append(read(tmp_path / "r")) or create(*given))
+    RunRecord.start(tmp_path / "r", config="a: 1\n").finish("interrupted")
+    RunRecord.go_on(tmp_path / "r", config="a: 2\n").finish("interrupted")
+    assert seen == ["a: 1\n"]
+    assert read(tmp_path / "r") == "a: 2\n"
+
+
+def read(folder: Path) -> str:
+    return (folder / "config.yaml").read_text()
+
+
 def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

@@ -35,6 +35,7 @@ MAIN_PACKAGES = (
 )
 SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
 FORMAT = 2  # of run folders and checkpoints; 1 had none written into it
+CONFIG = "config.yaml"
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
 HEARTBEAT = ".heartbeat"  # its modification time says when the run was last alive; its lock guards the claim
@@ -97,8 +98,12 @@ class RunRecord:
         write_json(folder / "run.json", {**record, "status": "failed", "error": error})
 
     @classmethod
-    def start(cls, folder: Path, **fields: Any) -> RunRecord:
+    def start(cls, folder: Path, *, config: str = "", **fields: Any) -> RunRecord:
         """Claim `folder` for a new run.
+
+        Args:
+            config: text of config.yaml, which is there before run.json: a run that has begun can be resumed.
+            fields: of run.json.
 
         Raises:
             TakenError: a run lies there already.
@@ -115,12 +120,14 @@ class RunRecord:
                 try:
                     _reserve(folder)
                     (folder / "run.json").unlink(missing_ok=True)  # an empty one: its run has not begun
+                    if config:
+                        write_text(folder / CONFIG, config)
                     _create_json(folder / "run.json", record)
                 except FileExistsError:
                     raise
                 except OSError:
-                    (folder / RESERVE).unlink(missing_ok=True)
-                    (folder / HEARTBEAT).unlink(missing_ok=True)
+                    for name in (RESERVE, HEARTBEAT, CONFIG):
+                        (folder / name).unlink(missing_ok=True)
                     raise
         except FileExistsError:
             told = f"{folder} holds a run already: give another hydra.run.dir, or go on with it by resume={folder}"
@@ -134,8 +141,12 @@ class RunRecord:
         return cls(folder, record)
 
     @classmethod
-    def go_on(cls, folder: Path, **fields: Any) -> RunRecord:
+    def go_on(cls, folder: Path, *, config: str = "", **fields: Any) -> RunRecord:
         """Take up the cut-off run in `folder`.
+
+        Args:
+            config: text of config.yaml, which takes the place of the one that is there; none to leave it.
+            fields: of run.json, which take the place of those that are there.
 
         Raises:
             TakenError: it is finished, or still running.
@@ -152,6 +163,8 @@ class RunRecord:
                 now = {**packages(), **git_state()}
                 record = {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now}
                 _reserve(folder)
+                if config:
+                    write_text(folder / CONFIG, config)
                 write_json(folder / "run.json", record)
         except OSError as error:
             raise UserError(f"{folder}: the run cannot go on ({error.strerror}); free some space, then resume it") from None

@@ -123,7 +123,6 @@ def launch(
     record = _record(cfg, run_dir, overrides, choices, start, parent)
     try:
         with logged(run_dir):
-            _write_config(cfg, run_dir)
             (run_dir / WORKER_ERROR).unlink(missing_ok=True)
             (run_dir / "metrics.json").unlink(missing_ok=True)
             with own_processes(run_dir, start, cfg.hardware), closed_loggers(run_dir):
@@ -204,11 +203,12 @@ def _record(
     }
     if choices is not None:
         fields["choices"] = {k: v for k, v in choices.items() if not k.startswith("hydra/")}
+    config = OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None}))
     if start.resumed and parent is None:
-        return RunRecord.go_on(run_dir, **fields)
+        return RunRecord.go_on(run_dir, config=config, **fields)
     if parent is not None:
         fields["parent"] = str(parent)
-    return RunRecord.start(run_dir, cwd=str(Path.cwd()), **fields)
+    return RunRecord.start(run_dir, config=config, cwd=str(Path.cwd()), **fields)
 
 
 def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | None) -> tuple[dict[str, float | None], Any]:
@@ -271,11 +271,6 @@ def _pretrained(cfg: DictConfig, run_dir: Path, *, has_checkpoint: bool) -> Any:
     if getattr(locate(cfg.task._target_, "task"), "leaves_out", ()):
         return pretrained.kept_in(run_dir / "checkpoints" / "pretrained")
     return pretrained.from_checkpoint() if has_checkpoint else contextlib.nullcontext()
-
-
-def _write_config(cfg: DictConfig, run_dir: Path) -> None:
-    config = {**to_plain(cfg), "resume": None}
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def _new_overrides(overrides: Sequence[str], record: Mapping[str, Any]) -> list[str]:
