@@ -1,4 +1,4 @@
-"""The loggers of a run beside metrics.csv: built from its config, given its settings and its pictures, closed at its end."""
+"""The loggers of a run, next to metrics.csv: built from its config, given its settings and its pictures, closed at its end."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def closed_loggers(run_dir: Path) -> Iterator[None]:
             try:
                 _on_first_process(lambda logger=logger: _close(logger, status, run_dir))
             except Exception as error:
-                told = " ".join(str(error).split()) or type(error).__name__
-                print(f"calotype: logger.{name}: {told}; the run itself is whole", file=sys.stderr, flush=True)
+                message = " ".join(str(error).split()) or type(error).__name__
+                print(f"calotype: logger.{name}: {message}; the run itself is whole", file=sys.stderr, flush=True)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Start:
-    """How a run begins: anew, or from a checkpoint, with what has changed since.
+    """How a run begins: as a new one, or from a checkpoint, with what has changed since.
 
     Attributes:
         resumed: go on from the last checkpoint, where there is one.

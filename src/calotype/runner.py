@@ -109,7 +109,7 @@ def launch(
 
     Args:
         overrides, choices: what was typed, and the option of each config group, typed or not; for run.json.
-        start: how it begins; anew by default.
+        start: how it begins; as a new run by default.
         go_on: the same as `start=Start(resumed=True)`.
         parent: a finished run that this one goes on from.
     """

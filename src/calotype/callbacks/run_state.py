@@ -1,4 +1,4 @@
-"""What a run has to remember, beside its networks and optimizers, to go on as if it had not been cut off."""
+"""What a run has to remember, in addition to its networks and optimizers, to go on as if it had not been cut off."""
 
 from __future__ import annotations
 
