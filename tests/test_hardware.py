@@ -59,6 +59,8 @@ def test_a_time_that_is_none() -> None:
         strategy(hardware(strategy="ddp", timeout=0), AUTOMATIC)
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("ddp")
 def test_a_node_that_does_not_come(tmp_path: Path) -> None:
     """One line that says how many nodes were awaited for how long."""
     two = ["hardware=ddp_cpu", "hardware.devices=1", "hardware.num_nodes=2", "hardware.timeout=2"]
@@ -69,6 +71,11 @@ def test_a_node_that_does_not_come(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
     assert not torch.distributed.is_initialized()
     torch.set_num_threads(1)
+
+    # The next run of this process finds its own second process, which counts groups from 0.
+    run = calotype.run([*FAST, "hardware=ddp_cpu", "hardware.timeout=60", f"hydra.run.dir={tmp_path}/next"])
+    torch.set_num_threads(1)
+    assert run.metrics
 
 
 def test_a_process_that_stays_away_from_a_collective() -> None:

@@ -74,3 +74,15 @@ def test_awaited_where_another_run_trains_it(tmp_path: Path, capsys: pytest.Capt
 
 def fail(*_: Any, **__: Any) -> None:
     raise AssertionError("it was trained a second time")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ddp")
+def test_two_processes_share_it(tmp_path: Path) -> None:
+    """One process trains it, before the other is started; the metrics are the first one's."""
+    run = calotype.run([*GAN, "hardware=ddp_cpu", "hydra.run.dir=two"])
+    record = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (record["status"], record["hardware"]["processes"]) == ("finished", 2)
+    assert run.metrics["test/kid"] is not None
+    (classifier,) = (tmp_path / "outputs" / "judges").glob("*/run.json")
+    assert json.loads(classifier.read_text())["hardware"]["processes"] == 1

@@ -217,6 +217,22 @@ def test_two_processes_play_one_game(tmp_path: Path) -> None:
     assert 0 <= run.metrics["test/modes"] <= 25
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("ddp")
+def test_a_failure_of_several_processes_is_one_line(tmp_path: Path) -> None:
+    """And run.json does not stay `running`, whichever process is the first to see it."""
+    faces = ["task=facenet", "dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images_per_identity=4"]
+    command = [*CALOTYPE, *faces, "loss.margin=nan", "trainer.max_epochs=1", "hardware=ddp_cpu", "hydra.run.dir=a"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("calotype:")]
+    assert "training diverged" in line
+    assert "Traceback" not in done.stderr
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert (record["status"], "training diverged" in record["error"]) == ("failed", True)
+    assert "Traceback" in (tmp_path / "a" / "run.log").read_text()
+
+
 def test_hardware_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -130,6 +130,21 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _forget_processes() -> None:
+    """Let the next run of this process join others as the first one did.
+
+    torch numbers groups of processes, and a group that could not be made keeps its number: the processes of the next
+    run would wait for one another under different names, for ever.
+    """
+    import torch.distributed
+
+    if not torch.distributed.is_available():
+        return
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    torch.distributed.distributed_c10d._world.group_count = 0
+
+
 @contextlib.contextmanager
 def own_processes(run_dir: Path, start: Any, hardware: Any) -> Iterator[None]:
     """Further processes run this run's saved config; Lightning would repeat this process's command line, sweep included.
@@ -159,8 +174,8 @@ def own_processes(run_dir: Path, start: Any, hardware: Any) -> Iterator[None]:
     finally:
         launcher._basic_subprocess_cmd, launcher._hydra_subprocess_cmd = saved
         torch.set_num_threads(threads)
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and environment["LOCAL_RANK"] is None:
-            torch.distributed.destroy_process_group()
+        if environment["LOCAL_RANK"] is None:
+            _forget_processes()
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)
