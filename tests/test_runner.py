@@ -221,7 +221,7 @@ def test_two_processes_play_one_game(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("ddp")
 def test_a_failure_of_several_processes_is_one_line(tmp_path: Path) -> None:
     """And run.json does not stay `running`, whichever process is the first to see it."""
-    faces = ["task=facenet", "dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images_per_identity=4"]
+    faces = ["task=facenet", "dataset=synthetic_faces", "dataset.num_identities=60", "dataset.images_per_identity=4"]
     command = [*CALOTYPE, *faces, "loss.margin=nan", "trainer.max_epochs=1", "hardware=ddp_cpu", "hydra.run.dir=a"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -180,7 +180,7 @@ def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> 
     built = []
     for name in ("build", "build_data", "build_task"):
         real = getattr(building, name)
-        monkeypatch.setattr(building, name, lambda *args, name=name, real=real: built.append(name) or real(*args))
+        monkeypatch.setattr(building, name, lambda *a, name=name, real=real, **k: built.append(name) or real(*a, **k))
     specs: dict[str, object] = {}
     for more in (["seed=0"], ["seed=1"], ["seed=0", "loss.label_smoothing=0.3"]):
         sweep._try_parts(compose_config([*FAST, *more]), specs)

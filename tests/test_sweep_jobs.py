@@ -14,10 +14,10 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from calotype import cli, run_folder, runner, sweep
+from calotype import cli, run_folder, sweep
 from calotype.cli import main
 from calotype.cli_report import rerun_main
-from calotype.run_folder import SWEEP, RunRecord, TakenError, _process_start, locked, process, read_json, write_json
+from calotype.run_folder import SWEEP, RunRecord, _process_start, locked, process, read_json, write_json
 from calotype.runner import compose_config
 from calotype.schema import config_hash
 from helpers import FAST, table
@@ -114,7 +114,7 @@ def test_a_reference_that_only_one_job_cannot_follow_is_refused_before_the_first
 ) -> None:
     (tmp_path / "folds").mkdir()
     image_root.rename(tmp_path / "folds" / "1")
-    swept = ["-m", *ONE_EPOCH, "experiment=null", "dataset=image_folder", "data.preprocess.size=16", "dataset.root=folds/${seed}"]
+    swept = ["-m", *ONE_EPOCH[1:], "dataset=image_folder", "data.preprocess.size=16", "dataset.root=folds/${seed}"]
     with pytest.raises(SystemExit) as left:
         main([*swept, "seed=1,2"])
     assert left.value.code == 2
@@ -396,19 +396,3 @@ def test_a_sweep_notices_that_a_package_of_the_users_has_changed(
     assert "the code has changed since this sweep was started" in capsys.readouterr().err
     rerun_main([str(path.parent), "--out", "again"])
     assert read_json(Path("again/run.json"))["user_code"]["mynets"]["hash"] != described["hash"]
-
-
-@pytest.mark.parametrize("before", ["empty", "cut off"])
-def test_a_shared_classifier_is_gone_on_with(before: str, tmp_path: Path) -> None:
-    """As by the second of two GAN runs, where the first was killed while it trained the classifier that both need."""
-    cfg = compose_config([*ONE_EPOCH, "name=judge"])
-    if before == "empty":
-        (tmp_path / "judge").mkdir()
-        (tmp_path / "judge" / "run.json").touch()
-    else:
-        RunRecord.start(tmp_path / "judge", task="classification", seed=0).finish("interrupted")
-    runner._train_once(cfg, tmp_path / "judge")
-    assert read_json(tmp_path / "judge" / "run.json")["status"] == "finished"
-    (tmp_path / "judge" / "metrics.json").unlink()
-    with pytest.raises(TakenError, match="is finished"):
-        runner._train_once(cfg, tmp_path / "judge")

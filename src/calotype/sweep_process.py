@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ def ends_with_sweep() -> Iterator[None]:
         yield
         return
     _busy.set()
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup, by which jobs are interrupted
     if not _watching:
         _watching = True
         threading.Thread(target=_watch, args=(starter,), name="sweep", daemon=True).start()

@@ -115,7 +115,7 @@ def test_images_with_a_judge_that_is_trained_once(run, tmp_path: Path, capsys: p
     assert {f"test/{name}" for name in figures} <= set(result.metrics)
     assert "test/condition_accuracy" not in result.metrics
     assert result.metrics["test/frechet_floor"] < result.metrics["test/frechet_distance"]
-    assert "training the classifier" in capsys.readouterr().out
+    assert "training the reference classifier" in capsys.readouterr().out
     (judge,) = (tmp_path / "judges").iterdir()
     assert json.loads((judge / "metrics.json").read_text())["test/accuracy"] > 0.9
     assert not any("judge" in name or "classifier" in name for name in result.module.state_dict())
@@ -123,7 +123,7 @@ def test_images_with_a_judge_that_is_trained_once(run, tmp_path: Path, capsys: p
     assert len(list((tmp_path / "judges").iterdir())) == 1  # one for all seeds, on any hardware
     again = run("task=cgan", f"task.classifier={judge}", start=DIGITS)
     assert 0 <= again.metrics["test/condition_accuracy"] <= 1
-    assert "training the classifier" not in capsys.readouterr().out
+    assert "training the reference classifier" not in capsys.readouterr().out
     run("task=cgan", "data.positive=3", "trainer.max_epochs=1", start=DIGITS)  # other classes, another judge
     assert len(list((tmp_path / "judges").iterdir())) == 2
     page = np.array(Image.open(again.run_dir / "images/samples.png").convert("L"))
@@ -131,7 +131,7 @@ def test_images_with_a_judge_that_is_trained_once(run, tmp_path: Path, capsys: p
     assert (again.run_dir / "images/nearest.png").is_file()
     with pytest.raises(UserError, match=r"task\.classifier: it was trained on other data"):
         run("task=gan", f"task.classifier={judge}", "data.preprocess.size=12", start=DIGITS)
-    with pytest.raises(UserError, match="not a run of task=classification"):
+    with pytest.raises(UserError, match="not of task=classification"):
         run("task=gan", f"task.classifier={again.run_dir}", start=DIGITS)
 
 

@@ -16,8 +16,8 @@ from calotype.rerun import rerun
 from calotype.types import UserError
 from protocols.kill_and_resume import COMMANDS, command, differences
 
-# A network is trained; what diverges needs an optimizer.
-TRAINED = [task for task in COMMANDS if task != "efros_leung"]
+# efros_leung trains nothing, and the pictures of visualise are bounded by a sigmoid, however large a step is.
+TRAINED = [task for task in COMMANDS if task not in ("efros_leung", "visualise")]
 
 
 class Killed(BaseException):
@@ -96,4 +96,6 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path: Path)
     for name in ("last", "best"):
         stored = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
         assert stored["calotype"]["epochs"] == 1
-        assert all(value.isfinite().all() for value in stored["state_dict"].values())
+        weights = [value for key, value in stored["state_dict"].items() if key.startswith("model.")]
+        assert weights
+        assert all(value.isfinite().all() for value in weights)

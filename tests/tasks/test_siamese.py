@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import calotype
+from calotype.callbacks.metrics_csv import read_metrics
 from calotype.types import UserError
 
 DIGITS = [
@@ -62,7 +63,7 @@ def test_same_seed_same_pairs_and_figures(run) -> None:  # type: ignore[no-untyp
     manifests = [json.loads((r.run_dir / "split.json").read_text()) for r in (first, second, other)]
     assert manifests[0] == manifests[1]
     assert manifests[0]["hash"] != manifests[2]["hash"]
-    assert (first.run_dir / "metrics.csv").read_text() == (second.run_dir / "metrics.csv").read_text()
+    assert read_metrics(first.run_dir / "metrics.csv") == read_metrics(second.run_dir / "metrics.csv")
 
 
 def test_every_parameter_moves(run) -> None:  # type: ignore[no-untyped-def]
