@@ -18,6 +18,18 @@ torch.set_num_threads(1)  # two test processes share two cores
 SMALL = ("model.widths=[4,8]", "trainer.max_epochs=2", "hardware=cpu", "logger=none")
 
 
+# Tests that start whole trainings or other processes; with the marked ones, they are what `-m "not slow"` leaves out.
+SLOW = ("tests/tasks/", "tests/test_sweep", "tests/test_runner", "tests/test_battle", "tests/test_experiments",
+        "tests/test_house.py::test_readme_commands_run", "tests/test_cli", "tests/test_reference", "tests/test_apply",
+        "tests/metrics/test_generation.py::test_neighbour", "tests/test_config.py::test_every_part_of_a_recipe")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs write below the test's own folder, data sets are looked for there."""

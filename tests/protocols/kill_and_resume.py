@@ -35,14 +35,14 @@ FACES = ["dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images
 COMMANDS: dict[str, list[str]] = {
     "classification": ["trainer.max_epochs=3"],
     "facenet": [*FACES, "trainer.max_epochs=3"],
-    "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=300"],
+    "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=150"],
     "dip": [
-        "data.crop_to=64", "data.shrink=8", "data.sigma=25", "task.iterations=150",
+        "data.crop_to=32", "data.shrink=16", "data.sigma=25", "task.iterations=150",
         "task.stop.start=60", "task.stop.patience=40",
     ],
-    "style_transfer": ["data.size=96", "task.steps=120", "data.steps_per_epoch=30"],
+    "style_transfer": ["data.size=64", "task.steps=60", "data.steps_per_epoch=20"],
     "fast_style": [
-        "data.size=64", "data.style_size=64", "data.test_size=96", "data.steps_per_epoch=10",
+        "data.size=64", "data.style_size=64", "data.test_size=96", "data.steps_per_epoch=4",
         "trainer.max_epochs=3",
     ],
     "visualise": ["data.size=48", "task.steps=96", "task.channels=2", "data.steps_per_epoch=32"],
