@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from protocols.kill_and_resume import COMMANDS
 
 ONE_PICTURE = ("dip", "style_transfer", "visualise", "efros_leung")  # nothing to share out among processes
+MORE = {"facenet": ["dataset.num_identities=40"]}  # 8 identities in the batch of each process
 BATCHES = [task for task in COMMANDS if task not in ONE_PICTURE]
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     failed = 0
     for task in options.tasks:
         with tempfile.TemporaryDirectory(prefix=f"two-{task}-") as root:
-            command = [sys.executable, "-m", "calotype.cli", f"task={task}", *COMMANDS[task]]
+            command = [sys.executable, "-m", "calotype.cli", f"task={task}", *COMMANDS[task], *MORE.get(task, [])]
             began = time.perf_counter()
             done = subprocess.run(
                 [*command, "hardware=ddp_cpu", "hydra.run.dir=run"],
