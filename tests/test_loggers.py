@@ -16,8 +16,9 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 
 import calotype
 from calotype.cli import main
-from calotype.loggers import closed_loggers, flat, make_loggers
+from calotype.loggers import closed_loggers, make_loggers
 from calotype.runner import Result
+from calotype.schema import flat
 from calotype.types import UserError
 from helpers import FAST
 

@@ -125,6 +125,14 @@ def test_what_may_change_acts_and_is_recorded(cut: Path) -> None:
     assert told["overrides"] == [*begun_with, *(o for o in [*more, "trainer.log_every_n_steps=5"] if o != "hardware=cpu")]
 
 
+def test_rerun_names_what_was_changed_on_the_way() -> None:
+    from calotype.rerun import _other_differences
+
+    change = {"key": "optimizer.lr", "before": 0.1, "now": 0.01, "step": 60}
+    (line,) = _other_differences({"changes": [change]}, {})
+    assert line == "optimizer.lr: changed from 0.1 to 0.01 at step 60 of the run, and 0.01 from the start now"
+
+
 def read_step(folder: Path, epochs: int) -> int:
     """The optimizer steps of so many epochs."""
     return epochs * (record(folder)["steps"] // record(folder)["epochs"])

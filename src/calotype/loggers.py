@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calotype.run_folder import locked
+from calotype.schema import flat
 from calotype.types import UserError
 
 PICTURES = (".png", ".jpg", ".gif")
@@ -67,17 +68,6 @@ def closed_loggers(run_dir: Path) -> Iterator[None]:
             except Exception as error:
                 message = " ".join(str(error).split()) or type(error).__name__
                 print(f"calotype: logger.{name}: {message}; the run itself is whole", file=sys.stderr, flush=True)
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as they are typed, `loss.margin`."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _make(node: Mapping[str, Any], run_dir: Path) -> Any:

@@ -72,6 +72,10 @@ def _other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
     pairs = [(before.get("hardware") or {}, now.get("hardware") or {}), _packages_of_both(before, now)]
     for old, new in pairs:
         lines += [f"{key}: {old.get(key)} before, {new.get(key)} now" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    lines += [
+        f"{one['key']}: changed from {one['before']} to {one['now']} at step {one['step']} of the run, and {one['now']} from the start now"
+        for one in before.get("changes") or []
+    ]
     old, new = before.get("user_code") or {}, now.get("user_code") or {}
     lines += [
         f"code of {name}: {old.get(name)} before, {new.get(name)} now" for name in sorted({*old, *new}) if old.get(name) != new.get(name)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, locate
 from calotype.compose import compose_config, load_config
-from calotype.schema import conf_dir, to_plain
+from calotype.schema import conf_dir, flat, to_plain
 from calotype.types import UserError
 
 FREE_GROUPS = ("trainer", "hardware", "paths", "logger", "callbacks")  # every key of them may change
@@ -84,9 +84,9 @@ def changed_config(folder: Path, overrides: Sequence[str], record: Mapping[str, 
     for group, option in groups.items():
         OmegaConf.update(cfg, group, compose_config([f"{group}={option}"])[group], merge=False)
 
-    old, new = _leaves(to_plain(before)), _leaves(to_plain(cfg))
+    old, new = flat(to_plain(before)), flat(to_plain(cfg))
     cfg = OmegaConf.create(_follow(to_plain(cfg), old, new))
-    new = _leaves(to_plain(cfg))
+    new = flat(to_plain(cfg))
     changes = [
         Change(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if key not in COMMANDS and old.get(key) != new.get(key)
     ]
@@ -188,13 +188,3 @@ def _absolute(override: str, here: Path) -> str:
     if is_place and value not in ("", "null") and not value.startswith(("~", "$", "/")):
         return f"{key}{equals}{here / value}"
     return override
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= _leaves(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

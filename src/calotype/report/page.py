@@ -16,8 +16,9 @@ import yaml
 from PIL import Image
 
 from calotype.report.curves import read_curves
-from calotype.report.runs import Run, flat
+from calotype.report.runs import Run
 from calotype.report.table import Table, grid, main_metrics
+from calotype.schema import flat
 from calotype.whole_file import whole_file
 
 WHOLE = 13_000_000  # bytes of all pictures, before base64 makes them a third larger

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from calotype.run_folder import SWEEP, check_format, has_begun, read_json, was_cut_off
+from calotype.schema import flat
 from calotype.types import UserError
 
 Plain = dict[str, Any]
@@ -175,17 +176,6 @@ def _following(runs: Sequence[Run]) -> set[str]:
             if key.endswith("seed") and key not in typed:
                 found[key] = found.get(key, True) and value == run.seed
     return {key for key, follows in found.items() if follows}
-
-
-def flat(config: Plain, prefix: str = "") -> dict[str, Any]:
-    """Nested keys as they are typed, `loss.margin`."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _one_a_seed(group: list[Run], seeds: set[int]) -> tuple[list[Run], list[str]]:
