@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,11 @@ from calotype.run_folder import check_format, read_json, shown
 from calotype.runner import launch
 from calotype.types import UserError
 
-BASELINES = "baseline/"  # metrics of other libraries' methods, whose threads may add up in another order
-TOLERANCE = 1e-6  # share by which these may differ
-
 
 def rerun(run_dir: Path, out: Path | None = None) -> bool:
     """Print each metric that differs, and what else does; True where all are the same.
 
-    Metrics are compared to the last bit; those of other libraries' methods (`baseline/...`) within `TOLERANCE`. Times
-    are no metrics: they stand in run.json.
+    Metrics are compared to the last bit. Times are no metrics: they stand in run.json.
 
     Raises:
         UserError: there is no finished run in `run_dir`.
@@ -45,22 +39,15 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
 
     now = result.metrics
     names = sorted({*before, *now})
-    near = [name for name in names if before.get(name) != now.get(name) and _is_near(name, before, now)]
-    different = [name for name in names if before.get(name) != now.get(name) and name not in near]
+    different = [name for name in names if before.get(name) != now.get(name)]
     for name in different:
         print(f"differs  {name}: {before.get(name)!r} before, {now.get(name)!r} now")
     if different:
         for line in _other_differences(record, read_json(result.run_dir / "run.json")):
             print(f"differs  {line}")
-    same = len(names) - len(different) - len(near)
-    tolerated = f", {len(near)} of other libraries within {TOLERANCE:g}" if near else ""
-    print(f"{same} of {len(names)} metrics are the same to the last bit{tolerated}; run folder {shown(result.run_dir)}")
+    same = len(names) - len(different)
+    print(f"{same} of {len(names)} metrics are the same to the last bit; run folder {shown(result.run_dir)}")
     return not different
-
-
-def _is_near(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    a, b = before.get(name), now.get(name)
-    return BASELINES in name and a is not None and b is not None and math.isclose(a, b, rel_tol=TOLERANCE)
 
 
 def _other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

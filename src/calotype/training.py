@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from calotype.callbacks.run_state import KEY, RunState, State
 from calotype.checkpoint_io import first_good_checkpoint, read_checkpoint
+from calotype.grouped_convolutions import keep_in_single_precision
 from calotype.hardware import describe
 from calotype.init_from import take_weights
 from calotype.resume import Start
@@ -95,6 +96,8 @@ class Training:
         purge_from = None if self.state is None else self.state["batches"]
         has_val = bool(self.sizes["val"])
         self.trainer = make_trainer(self.cfg, self.run_dir, module, has_val=has_val, purge_from=purge_from, start=self.start)
+        if self.trainer.strategy.root_device.type == "cpu" and str(self.trainer.precision).startswith("bf16"):
+            keep_in_single_precision(module)
         self.seconds["start_up"] = start_up_seconds + time.perf_counter() - began
 
         if self.record is not None:

@@ -42,8 +42,10 @@ def denoised(observed: Tensor, sigma: float | None) -> dict[str, Tensor]:
     if importlib.util.find_spec("bm3d"):
         import bm3d  # type: ignore[import-untyped]
 
+        profile = bm3d.BM3DProfile()
+        profile.num_threads = 1  # several add up in an order of their own each time
         with np.errstate(invalid="ignore", divide="ignore"):  # it divides by the range of each colour, 0 where all is grey
-            found["bm3d"] = (bm3d.bm3d if axis is None else bm3d.bm3d_rgb)(image, sigma)
+            found["bm3d"] = (bm3d.bm3d if axis is None else bm3d.bm3d_rgb)(image, sigma, profile)
     return {name: _to_tensor(result) for name, result in found.items() if np.isfinite(result).all()}
 
 
