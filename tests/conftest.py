@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 import calotype
 from calotype.runner import Result
 
-torch.set_num_threads(1)  # two test processes share two cores
+# Two test processes share two cores, also where they start others.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = ("model.widths=[4,8]", "trainer.max_epochs=2", "hardware=cpu", "logger=none")
 

@@ -25,18 +25,51 @@ def save(figure: Figure, path: Path) -> None:
 def image_grid(
     images: Sequence[Tensor], captions: Sequence[str], *, title: str, colours: Sequence[str], columns: int = 8, width: float = 1.5
 ) -> Figure:
-    """`images` uint8 (C, H, W) in rows, each `width` inches wide with its caption above in its colour."""
-    rows = max(1, -(-len(images) // columns))
+    """`images` uint8 (C, H, W) in rows, each in a square `width` inches wide with its caption above in its colour."""
+    pixels = [image.permute(1, 2, 0).cpu().numpy() for image in images]
+    cells = [(image[..., 0] if image.shape[2] == 1 else image) for image in pixels]
+    size = (width - 0.08, width - 0.08)
+    return _grid(cells, captions, columns=columns, size=size, gap=0.08, font=7.5, title=title, colours=colours)
+
+
+def _grid(
+    images: Sequence[Any],
+    captions: Sequence[str],
+    *,
+    columns: int,
+    size: tuple[float, float],
+    gap: float,
+    font: float,
+    title: str,
+    colours: Sequence[str] = (),
+    interpolation: str | None = None,
+) -> Figure:
+    """Images in rows, each in a cell of `size` inches with its caption above; one pair of axes for all, which is drawn in a tenth of
+    the time that one for each takes.
+    """
+    cell_width, cell_height = size
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    figure = Figure(figsize=(width * columns, (1.45 + 0.19 * lines) * rows + 0.5), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, caption, colour in zip(axes.flat, images, captions, colours, strict=False):
-        pixels = image.permute(1, 2, 0).cpu().numpy()
-        axis.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(caption, fontsize=7.5, color=colour, pad=2)
+    above = lines * font * 1.35 / 72 + 0.06  # inches of a caption
+    top = 0.32 if title else 0.0
+    columns = min(columns, len(images)) or 1
+    rows = -(-len(images) // columns) or 1
+    whole = (columns * (cell_width + gap) + gap, top + rows * (above + cell_height + gap) + gap)
+    figure = Figure(figsize=whole)
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(0, whole[0]), ylim=(whole[1], 0))
+    axis.axis("off")
+    if title:
+        axis.text(whole[0] / 2, 0.08, title, fontsize=11, ha="center", va="top")
+
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        left = gap + i % columns * (cell_width + gap)
+        up = top + i // columns * (above + cell_height + gap) + above
+        inch = min(cell_width / image.shape[1], cell_height / image.shape[0])  # of a pixel
+        width, height = image.shape[1] * inch, image.shape[0] * inch
+        x, y = left + (cell_width - width) / 2, up + (cell_height - height) / 2
+        axis.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
+        colour = colours[i] if colours else "black"
+        axis.text(left + cell_width / 2, y - 0.04, caption, fontsize=font, color=colour, ha="center", va="bottom")
+    axis.set(xlim=(0, whole[0]), ylim=(whole[1], 0))
     return figure
 
 
@@ -90,33 +123,24 @@ def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "
     """Four in a row, a pixel for a pixel where images are not large."""
     width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
     scale = min(4.5, max(1.8, width / DPI)) / width
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * scale * width, rows * (scale * height + 0.45) + (0.3 if title else 0)), layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, caption in zip(axes, images, captions, strict=False):
-        axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axis.set_title(caption, fontsize=8.5)
-    return figure
+    cells, size = [np.asarray(image) for image in images], (scale * width, scale * height)
+    return _grid(cells, captions, columns=4, size=size, gap=0.1, font=8.5, title=title, interpolation="nearest")
 
 
 def rows(images: dict[str, list[Image.Image]], captions: dict[str, list[str]], inches: float = 1.35) -> Figure:
     """Images in rows, each with its name at the left."""
     columns = max(map(len, images.values()))
-    figure = Figure(figsize=((columns + 0.1) * inches, len(images) * (inches + 0.22)), layout="constrained")
-    for line, (name, row) in zip(figure.subplots(len(images), columns, squeeze=False), images.items(), strict=True):
-        for i, axis in enumerate(line):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-            if i < len(row):
-                axis.imshow(np.asarray(row[i]), interpolation="nearest")
-                axis.set_title(captions[name][i], fontsize=7, pad=2)
-        line[0].set_ylabel(name, fontsize=8)
+    blank = Image.new("RGB", (1, 1), "white")
+    cells = [np.asarray(image) for row in images.values() for image in [*row, *[blank] * (columns - len(row))]]
+    texts = [text for name, row in images.items() for text in [*captions[name], *[""] * (columns - len(row))]]
+    gap, side = 0.06, inches - 0.06
+    tallest = max(image.height / image.width for row in images.values() for image in row)
+    size = (side, side * min(1, tallest))
+    figure = _grid(cells, texts, columns=columns, size=size, gap=gap, font=7, title="", interpolation="nearest")
+    (axis,) = figure.axes
+    for i, name in enumerate(images):
+        middle = (i + 0.5) * figure.get_figheight() / len(images)
+        axis.text(-0.04, middle, name, fontsize=8, rotation=90, ha="right", va="center")
     return figure
 
 
