@@ -37,8 +37,8 @@ COMMANDS: dict[str, list[str]] = {
     "facenet": [*FACES, "trainer.max_epochs=3"],
     "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=150"],
     "dip": [
-        "data.crop_to=32", "data.shrink=16", "data.sigma=25", "task.iterations=150",
-        "task.stop.start=60", "task.stop.patience=40",
+        "data.crop_to=32", "data.shrink=16", "data.sigma=25", "task.iterations=80",
+        "task.stop.start=30", "task.stop.patience=20",
     ],
     "style_transfer": ["data.size=64", "task.steps=60", "data.steps_per_epoch=20"],
     "fast_style": [

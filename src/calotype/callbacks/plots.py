@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
 from calotype.whole_file import whole_file
 
 DPI = 110
+
+Box = tuple[int, int, int, int]
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -43,6 +46,7 @@ def _grid(
     title: str,
     colours: Sequence[str] = (),
     interpolation: str | None = None,
+    frame: Box | None = None,
 ) -> Figure:
     """Images in rows, each in a cell of `size` inches with its caption above; one pair of axes for all, which is drawn in a tenth of
     the time that one for each takes.
@@ -67,6 +71,9 @@ def _grid(
         width, height = image.shape[1] * inch, image.shape[0] * inch
         x, y = left + (cell_width - width) / 2, up + (cell_height - height) / 2
         axis.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
+        if frame is not None:
+            corner, side = (x + frame[0] * inch, y + frame[1] * inch), (frame[2] * inch, frame[3] * inch)
+            axis.add_patch(Rectangle(corner, *side, fill=False, edgecolor="#d55e00", linewidth=0.8))
         colour = colours[i] if colours else "black"
         axis.text(left + cell_width / 2, y - 0.04, caption, fontsize=font, color=colour, ha="center", va="bottom")
     axis.set(xlim=(0, whole[0]), ylim=(whole[1], 0))
@@ -119,12 +126,12 @@ def shorten(name: str, most: int = 18) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
-def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "") -> Figure:
-    """Four in a row, a pixel for a pixel where images are not large."""
+def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "", frame: Box | None = None) -> Figure:
+    """Four in a row, a pixel for a pixel where images are not large; `frame` (left, top, width, height) in pixels is drawn in each."""
     width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
     scale = min(4.5, max(1.8, width / DPI)) / width
     cells, size = [np.asarray(image) for image in images], (scale * width, scale * height)
-    return _grid(cells, captions, columns=4, size=size, gap=0.1, font=8.5, title=title, interpolation="nearest")
+    return _grid(cells, captions, columns=4, size=size, gap=0.1, font=8.5, title=title, interpolation="nearest", frame=frame)
 
 
 def rows(images: dict[str, list[Image.Image]], captions: dict[str, list[str]], inches: float = 1.35) -> Figure:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.patches import Rectangle
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -66,11 +65,8 @@ class TexturePictures(Callback):
         middle = slice((side - self.hole) // 2, (side - self.hole) // 2 + self.hole)
         given[:, :, middle, middle] = torch.nan
         filled = {"given": given.nan_to_num(0.5), "as it was": whole, **self._both(module, sample, given)}
-        figure = plots.strip([plots.to_image(image) for image in filled.values()], list(filled))
-        for axis in figure.axes[: len(filled)]:
-            axis.add_patch(
-                Rectangle((middle.start - 0.5, middle.start - 0.5), self.hole, self.hole, fill=False, edgecolor="#d55e00", linewidth=0.8)
-            )
+        hole = (middle.start, middle.start, self.hole, self.hole)
+        figure = plots.strip([plots.to_image(image) for image in filled.values()], list(filled), frame=hole)
         plots.save(figure, folder / "filled.png")
 
     def _both(self, module: Any, sample: Tensor, given: Tensor) -> dict[str, Tensor]:
