@@ -245,12 +245,12 @@ def test_hash_is_of_what_can_change_a_figure(tmp_path: Path, monkeypatch: pytest
 
 
 WRONG = {
-    "seed=-1": r"seed=-1: a whole number",
+    "seed=-1": r"seed=-1: must be a whole number",
     "dataset=image_folder": r"dataset.root: must be given",
-    "loss.label_smoothing=abc": r"loss.label_smoothing=abc: must be float",
+    "loss.label_smoothing=abc": r"loss.label_smoothing=abc: must be a number",
     "data.preprocess.colour=gray": r"keep \| grey \| rgb; did you mean grey",
     "+data.preprocess.colr=grey": r"data.preprocess.colr: Preprocess takes no such argument; did you mean colour",
-    "loss.class_weight=balnced": r"loss.class_weight=balnced: must be none \| balanced; did you mean balanced",
+    "loss.class_weight=balnced": r"loss.class_weight=balnced: must be none \| balanced or a list, .*; did you mean balanced",
     "+loss.gama=1": r"loss.gama: CrossEntropy takes no such argument",
     "+task.flip_tst=true": r"task.flip_tst: .*did you mean flip_test",
     "model._target_=calotype.models.face_cnn.FaceCN": r"has no FaceCN; did you mean FaceCNN",

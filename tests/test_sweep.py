@@ -160,7 +160,7 @@ def test_one_job_that_cannot_work_stops_all(tmp_path: Path, capsys: pytest.Captu
     [
         ("data.batch_size=8,16,32,64,128,256,-1,4,2", "data.batch_size=-1"),
         ("model.dropout=0,0.1,0.2,0.3,0.4,0.5,2,0.6,0.7", "dropout"),
-        ("optimizer.lr=1,2,3,4,5,6,-7,8,9", "optimizer: Invalid learning rate: -7"),
+        ("optimizer.lr=1,2,3,4,5,6,-7,8,9", "optimizer: Adam: Invalid learning rate: -7"),
     ],
 )
 def test_a_value_that_only_the_part_can_refuse_stops_all(
@@ -190,8 +190,8 @@ def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("swept", "reason"),
     [
-        (["optimiser.lr=1,2"], "job 1 of 2 (optimiser.lr=1): optimiser: no such key; did you mean optimizer?"),
-        (["model=mlp,mpl"], "model=mpl: no such choice; did you mean mlp? (model: "),
+        (["optimiser.lr=1,2"], "job 1 of 2 (optimiser.lr=1): optimiser: no such key in the config; did you mean optimizer?"),
+        (["model=mlp,mpl"], "model=mpl: no such choice; did you mean mlp? (all choices: "),
         (["seed=0,x"], "Value 'x' of type 'str' could not be converted to Integer"),
         (["experiment=classification/gone", "seed=0,1"], "experiment=classification/gone: no such choice"),
         (

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.schema import to_plain
-from calotype.types import DataSpec
+from calotype.types import DataSpec, UserError
 
 Plain = Mapping[str, Any]
 
@@ -28,28 +32,77 @@ SHARED = {
 }
 
 
-def build(node: Plain | DictConfig, /, **given: Any) -> Any:
+def build(node: Plain | DictConfig, key: str = "", /, **given: Any) -> Any:
     """The object that `_target_` makes of the node and of `given`; a partial of it where the node says `_partial_: true`.
 
     Nested nodes are built first. No part receives an OmegaConf object, which a checkpoint could not hold: lists are
     lists, and `given` does not pass through OmegaConf at all.
+
+    Args:
+        key: of the node in the config, for errors.
+
+    Raises:
+        UserError: the part, or one within it, cannot be made of these arguments; names its key.
     """
     if isinstance(node, DictConfig):
         node = cast(Plain, OmegaConf.to_container(node, resolve=True))
-    factory = instantiate(dict(node), _partial_=True, _convert_="all")
+    with _errors_named(key, node["_target_"]):
+        factory = _named(instantiate(dict(node), _partial_=True, _convert_="all"), key)
     return factory if node.get("_partial_") else factory(**given)
+
+
+class Factory(functools.partial[Any]):
+    """A partial whose errors name the key of the part."""
+
+    key: str = ""
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        with _errors_named(self.key, self.func):
+            return super().__call__(*args, **keywords)
+
+
+def _named(made: functools.partial[Any], key: str) -> Factory:
+    """The partial as a Factory, and those among its arguments likewise."""
+    inner = {name: _named(value, f"{key}.{name}") if type(value) is functools.partial else value for name, value in made.keywords.items()}
+    factory = Factory(made.func, *made.args, **inner)
+    factory.key = key
+    return factory
+
+
+@contextlib.contextmanager
+def _errors_named(key: str, target: Any) -> Iterator[None]:
+    """What a part raises, as one line with the key of the part; the traceback goes on as its cause."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        if isinstance(error, InstantiationException):
+            inner = re.search(r"full_key: (\S+)", str(error))
+            key = ".".join(part for part in (key, inner[1] if inner else "") if part)
+            cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        name = getattr(target, "__name__", str(target).rpartition(".")[2])
+        text = " ".join(str(cause).partition("full_key:")[0].split()) or type(cause).__name__
+        raise UserError(f"{key or name}: {name}: {shortened(text, 140)}") from cause
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def build_data(config: Plain | DictConfig) -> Any:
     """The DataModule, with its source of images."""
     plain = _plain(config)
-    return build(plain["data"], **_shared(plain, "data"))
+    return build(plain["data"], "data", **_shared(plain, "data"))
 
 
 def build_task(config: Plain | DictConfig, spec: DataSpec) -> Any:
     """The LightningModule for data of this kind, with its model, loss, optimizer and scheduler."""
     plain = _plain(config)
-    return build(plain["task"], spec=spec, **_shared(plain, "task"))
+    return build(plain["task"], "task", spec=spec, **_shared(plain, "task"))
 
 
 def shared_parts(target: Any, group: str) -> dict[str, str]:
@@ -69,7 +122,8 @@ def at(config: Plain, place: str) -> Any:
 def _shared(config: Plain, group: str) -> dict[str, Any]:
     target = _located(config[group]["_target_"])
     found = {name: at(config, place) for name, place in shared_parts(target, group).items()}
-    return {name: build(part) if isinstance(part, Mapping) and "_target_" in part else part for name, part in found.items()}
+    places = shared_parts(target, group)
+    return {name: build(part, places[name]) if isinstance(part, Mapping) and "_target_" in part else part for name, part in found.items()}
 
 
 def _located(target: str) -> Any:

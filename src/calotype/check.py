@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import types as pytypes
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts
-from calotype.schema import RootConfig, conf_dir, to_plain
+from calotype.schema import conf_dir, to_plain
 from calotype.types import Needs, UserError
 
 # What a sweep can be run by, and the extra of pyproject.toml that it takes.
@@ -25,7 +24,6 @@ ENGINES: dict[str, dict[str, str]] = {
     "launcher": {"basic": "", "joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
     "sweeper": {"basic": "", "paired": "", "search": "search"},
 }
-SIMPLE = (int, float, bool, str, type(None))
 
 
 class ConfigError(UserError):
@@ -55,25 +53,38 @@ def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
 
 
 def check_root(cfg: DictConfig) -> dict[str, Any]:
-    """The typed root schema, seeds and mandatory values; imports no torch. Returns the resolved config."""
+    """Every key that is no part, seeds and mandatory values; imports no torch. Returns the resolved config."""
     try:
         body = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        OmegaConf.merge(OmegaConf.structured(RootConfig), body)
         missing = sorted(key for key in OmegaConf.missing_keys(body) if not key.startswith("hydra"))
         if missing:
             raise ConfigError(f"{missing[0]}: must be given, as {missing[0]}=VALUE")
         plain = to_plain(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(tell(error)) from None
-    if plain["data"] is None:
+
+    from calotype.settings import faults  # not above: help and completion need no pydantic
+
+    for key, wanted, words in faults(plain):
+        if not wanted:
+            raise ConfigError(no_such(key, words))
+        raise ConfigError(wrong(key, at(plain, key), wanted, words))
+    if plain.get("data") is None:
         raise ConfigError("data: must be given, as data=VALUE")
-    if not 0 <= plain["seed"] < 2**32:
-        raise ConfigError(f"seed={plain['seed']}: a whole number from 0 to {2**32 - 1}")
-    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        value = plain["trainer"][name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"trainer.{name}={value}: a number of batches, a share of them (0.1), or null")
     return plain
+
+
+def no_such(key: str, legal: Iterable[str]) -> str:
+    """That there is no such key, with the nearest ones."""
+    where, _, name = key.rpartition(".")
+    return f"{key}: no such key in {where or 'the config'}{nearest(name, legal, most=3)} (all keys: --cfg job)"
+
+
+def wrong(key: str, value: Any, wanted: str, words: Iterable[str] = ()) -> str:
+    """That a value is not what it must be, within 200 characters."""
+    given = "null" if value is None else str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
+    shown = given if len(given) <= 60 else given[:59] + "…"
+    return f"{key}={shown}: must be {wanted if len(wanted) <= 90 else wanted[:89] + '…'}{nearest(given, words)}"
 
 
 def tell(error: OmegaConfBaseException) -> str:
@@ -82,9 +93,7 @@ def tell(error: OmegaConfBaseException) -> str:
     key = error.full_key or str(error.key or "")
     parent = error.parent_node
     if "not in" in first and isinstance(parent, DictConfig):
-        legal = [str(k) for k in parent if k != "hydra"]
-        where = key.rpartition(".")[0] or "the config"
-        return f"{key}: no such key{nearest(key.rpartition('.')[2], legal)} (in {where}: {', '.join(legal)})"
+        return no_such(key, [str(k) for k in parent if k != "hydra"])
     return f"{key}: {first}" if key and not first.startswith(key) else first
 
 
@@ -106,7 +115,7 @@ def tell_hydra(error: BaseException) -> str:
             return f"hydra/{engine}={given}: {missing} (hydra/{engine}: {', '.join(engines)})"
         inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
         options = sorted({path.as_posix() for path in inner if path.parts[0] != "features"})
-        return f"{top}={wanted}: no such choice{nearest(wanted, options)} ({top}: {', '.join(options)})"
+        return f"{top}={wanted}: no such choice{nearest(wanted, options, most=3)} (all choices: --help)"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         where = str(error).partition(":")[0] if str(error).startswith("In '") else ""  # In 'experiment/mine'
@@ -120,10 +129,17 @@ def tell_hydra(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def nearest(name: str, legal: Iterable[str]) -> str:
+def nearest(name: str, legal: Iterable[str], most: int = 1) -> str:
     """`; did you mean X?`, or nothing."""
-    near = get_close_matches(name, list(legal), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    names = list(legal)
+    near = get_close_matches(name, names, n=most, cutoff=0.75) or get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def takes(legal: Sequence[str]) -> str:
+    """` (it takes A, B)`, shortened."""
+    text = ", ".join(legal)
+    return f" (it takes {text if len(text) <= 100 else text[:99] + '…'})" if legal else " (it takes none)"
 
 
 def locate(target: str, path: str) -> Any:
@@ -185,7 +201,7 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
         if not takes_any:
             legal = sorted(set(named) - provided)
             what = str(node["_target_"]).rpartition(".")[2]
-            raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal)} (it takes {', '.join(legal)})")
+            raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal, most=3) or takes(legal)}")
     if not node.get("_partial_") and "_args_" not in raw:
         absent = [name for name, p in named.items() if p.default is p.empty and name not in given | provided]
         if absent:
@@ -201,44 +217,8 @@ def _framework_arguments(path: str) -> set[str]:
 
 
 def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
-    """Compare plain values with plain annotations (numbers, text, Literal); leave every other annotation alone."""
-    try:
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError, AttributeError):
-        return
-    for name, value in values.items():
-        allowed = _alternatives(hints.get(name))
-        if allowed is None and isinstance(value, str):
-            allowed = _words(hints.get(name))
-        if allowed is None or isinstance(value, dict):
-            continue
-        kinds = tuple(a for a in allowed if isinstance(a, type))
-        choices = [c for a in allowed if not isinstance(a, type) for c in typing.get_args(a)]
-        if isinstance(value, bool):
-            fits = bool in kinds
-        elif isinstance(value, int):
-            fits = int in kinds or float in kinds
-        else:
-            fits = isinstance(value, kinds)
-        if not (fits or value in choices):
-            wanted = " | ".join([str(c) for c in choices] + ["null" if k is type(None) else k.__name__ for k in kinds])
-            raise ConfigError(f"{path}.{name}={value}: must be {wanted}{nearest(str(value), map(str, choices))}")
-
-
-def _alternatives(hint: Any) -> list[Any] | None:
-    """The parts of a union where all are plain types or Literals, else None; a tensor (`lr: float | Tensor`) no config can give."""
-    if hint is None:
-        return None
-    union = typing.get_origin(hint) in (typing.Union, pytypes.UnionType)
-    parts = [p for p in typing.get_args(hint) if getattr(p, "__name__", "") != "Tensor"] if union else [hint]
-    return parts if all(p in SIMPLE or typing.get_origin(p) is Literal for p in parts) else None
-
-
-def _words(hint: Any) -> list[Any] | None:
-    """The Literals of a union that takes no other text: `Literal["none", "balanced"] | Sequence[float]`."""
-    parts = typing.get_args(hint)
-    literals = [p for p in parts if typing.get_origin(p) is Literal]
-    return literals if literals and str not in parts else None
+    for name, wanted, words in wrong_values(target, values):
+        raise ConfigError(wrong(f"{path}.{name}", values[name], wanted, words))
 
 
 def _check_shared(plain: dict[str, Any]) -> None:

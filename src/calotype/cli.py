@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from calotype.check import ConfigError, check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
-from calotype.schema import RootConfig, conf_dir
+from calotype.schema import conf_dir
 from calotype.types import UserError
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ def _refuse_options(given: Sequence[str]) -> None:
     for option in (a.partition("=")[0] for a in given):
         if option.startswith("--") and option not in legal:
             key = option[2:].replace("-", "_")
-            value = RootConfig.__dataclass_fields__[key].default if key in RootConfig.__dataclass_fields__ else None
-            if value is False:
+            from calotype.settings import RootSettings
+
+            field = RootSettings.model_fields.get(key)
+            if field is not None and field.annotation is bool:
                 told = f"; did you mean {key}=true?"
             else:
                 told = nearest(option, legal) + "; settings are typed without dashes, as seed=1"

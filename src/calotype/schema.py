@@ -1,99 +1,22 @@
-"""The typed root of the configuration, where conf/ lies, and the hash that names a configuration."""
+"""Where conf/ lies, configs in plain values, and the hash that names one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 HASH_LENGTH = 8
-
-
-class Profiler(Enum):
-    simple = "simple"
-    advanced = "advanced"
-
-
-class TestWith(Enum):
-    best = "best"
-    last = "last"
-
-
-class MemoryFormat(Enum):
-    contiguous_format = "contiguous_format"
-    channels_last = "channels_last"
-
-
-@dataclass
-class TrainerConfig:
-    max_epochs: int | None = 20
-    max_steps: int = -1
-    max_time: str | None = None
-    limit_train_batches: Any = None
-    limit_val_batches: Any = None
-    limit_test_batches: Any = None
-    check_val_every_n_epoch: int = 1
-    log_every_n_steps: int = 10
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
-    profiler: Profiler | None = None
-    detect_anomaly: bool = False
-
-
-@dataclass
-class HardwareConfig:
-    accelerator: str = "auto"
-    devices: Any = 1
-    num_nodes: int = 1
-    timeout: float = 1800
-    strategy: str = "auto"
-    precision: str = "auto"
-    memory_format: MemoryFormat = MemoryFormat.channels_last
-    num_threads: int | None = None
-    sync_batchnorm: bool = False
-    deterministic: bool = True
-
-
-@dataclass
-class PathsConfig:
-    data_dir: str = "data"
-    output_dir: str = "outputs"
-
-
-@dataclass
-class RootConfig:
-    name: str = "default"
-    seed: int = 0
-    resume: str | None = None
-    init_from: str | None = None
-    dry_run: bool = False
-    retry: bool = False
-    fail_fast: bool = False
-    test_with: TestWith = TestWith.best
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    task: Any = MISSING
-    dataset: Any = None
-    data: Any = MISSING
-    model: Any = None
-    loss: Any = None
-    optimizer: Any = None
-    scheduler: Any = None
-    callbacks: Any = None
-    logger: Any = None
+# Keys of trainer that came later: left as they are, they leave the hash as it was.
+LATER = {"min_epochs": None, "min_steps": None, "overfit_batches": 0, "gradient_clip_algorithm": "norm"}
 
 
 def register() -> None:
-    """Make the schema and the `${config_hash:}` resolver known to Hydra."""
-    ConfigStore.instance().store(name="schema", node=RootConfig)
+    """Make the `${config_hash:}` resolver known to Hydra."""
     OmegaConf.register_new_resolver("config_hash", lambda *, _root_: config_hash(_root_), replace=True)
 
 
@@ -125,12 +48,18 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def config_hash(cfg: DictConfig) -> str:
     """Of all that can change a figure: the resolved config less paths, loggers, worker counts and what starts a run."""
     plain = to_plain(cfg)
-    paths = plain.pop("paths", {})
+    for key in ("trainer", "hardware", "paths"):
+        if not isinstance(plain.get(key), dict):
+            plain[key] = {}  # the check tells of it, later
+    paths = plain.pop("paths")
     for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast"):
         plain.pop(key, None)
+    for key, default in LATER.items():
+        if plain["trainer"].get(key) == default:
+            plain["trainer"].pop(key, None)
     if plain.get("init_from") is None:
         plain.pop("init_from", None)
-    plain.get("hardware", {}).pop("timeout", None)  # how long processes wait changes no figure
+    plain["hardware"].pop("timeout", None)  # how long processes wait changes no figure
     data_dir = paths.get("data_dir", "")
 
     def neutral(value: Any) -> Any:

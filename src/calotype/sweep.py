@@ -244,10 +244,7 @@ def _try_parts(cfg: DictConfig, specs: dict[str, Any], overrides: Sequence[str] 
             specs[data] = build_data(cfg).spec
         build_task(cfg, specs[data])
         if cfg.optimizer is not None:
-            try:
-                build(cfg.optimizer)(nn.Linear(1, 1).parameters())
-            except (ValueError, TypeError) as error:
-                raise UserError(f"optimizer: {error}") from None
+            build(cfg.optimizer, "optimizer")(nn.Linear(1, 1).parameters())
     except Exception as error:
         raise as_user_error(error) or UserError(" ".join(str(error.__cause__ or error).split())) from None
     specs[job] = None

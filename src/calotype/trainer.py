@@ -53,7 +53,7 @@ def make_trainer(
     callbacks: list[Any] = [RunState(metrics_csv), Divergence()]
     if start.optimizer_changes:
         callbacks.append(OptimizerChanges(start.optimizer_changes))
-    for callback in [build(node) for node in (to_plain(cfg)["callbacks"] or {}).values()]:
+    for callback in [build(node, f"callbacks.{name}") for name, node in (to_plain(cfg)["callbacks"] or {}).items()]:
         watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run_dir / "checkpoints")

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
+from calotype.ranges import Positive
 from calotype.whole_file import whole_file
 
 FRAMES = 60  # of a film at most
@@ -30,7 +31,7 @@ class GenerationPictures(Callback):
         nearest: samples that are shown beside the nearest training images, by the pixels' distance.
     """
 
-    def __init__(self, *, columns: int = 8, nearest: int = 8) -> None:
+    def __init__(self, *, columns: Positive = 8, nearest: Positive = 8) -> None:
         self.columns = columns
         self.nearest = nearest
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
+from calotype.ranges import Count, Positive
 from calotype.whole_file import whole_file
 
 FRAMES = 40
@@ -30,7 +31,7 @@ class PixelPictures(Callback):
         every: epochs between two pictures of samples in images/film; 0 for none.
     """
 
-    def __init__(self, *, columns: int = 8, completions: int = 5, every: int = 0) -> None:
+    def __init__(self, *, columns: Positive = 8, completions: Count = 5, every: Count = 0) -> None:
         self.columns = columns
         self.completions = completions
         self.every = every

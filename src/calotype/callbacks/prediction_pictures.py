@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.metrics.classification import confusion_counts, most_confused
+from calotype.ranges import Positive
 
 MAX_CLASSES = 60  # of a confusion matrix that is drawn whole; of more classes, those with the most errors are drawn
 MOST_CONFUSED = 40
@@ -28,7 +29,7 @@ class PredictionPictures(Callback):
         most: images in a grid.
     """
 
-    def __init__(self, *, most: int = 32) -> None:
+    def __init__(self, *, most: Positive = 32) -> None:
         self.most = most
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from calotype.callbacks import plots
 from calotype.metrics.restoration import Restoration, psnr
+from calotype.ranges import Count
 from calotype.whole_file import whole_file
 
 NAMES = {"nlm": "non-local means", "tv": "total variation", "bm3d": "BM3D", "telea": "Telea", "navier_stokes": "Navier-Stokes"}
@@ -33,7 +34,7 @@ class RestorationPictures(Callback):
         progress: iterations of the first tile and run whose output is kept as a picture; the whole image where there is one tile.
     """
 
-    def __init__(self, *, progress: Sequence[int] = ()) -> None:
+    def __init__(self, *, progress: Sequence[Count] = ()) -> None:
         self.progress = frozenset(progress)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from calotype.callbacks import plots
 from calotype.metrics.style import Stylization
+from calotype.ranges import Count, Positive
 
 
 class StylePictures(Callback):
@@ -20,7 +21,7 @@ class StylePictures(Callback):
         every: and after every so many steps; null for none.
     """
 
-    def __init__(self, *, progress: Sequence[int] = (), every: int | None = None) -> None:
+    def __init__(self, *, progress: Sequence[Count] = (), every: Positive | None = None) -> None:
         self.progress = frozenset(progress)
         self.every = every
 

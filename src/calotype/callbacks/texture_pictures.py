@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.metrics.efros_leung import efros_leung
+from calotype.ranges import AtLeast0, Positive
 from calotype.types import UserError
 
 SEED = 2
@@ -26,7 +27,9 @@ class TexturePictures(Callback):
         window, tolerance: of Efros and Leung's sampling, see `metrics.efros_leung`.
     """
 
-    def __init__(self, *, size: int = 96, hole: int = 24, sample: int = 128, window: int = 15, tolerance: float = 0.1) -> None:
+    def __init__(
+        self, *, size: Positive = 96, hole: Positive = 24, sample: Positive = 128, window: Positive = 15, tolerance: AtLeast0 = 0.1
+    ) -> None:
         fits = size == 0 or 0 < hole < size
         if size < 0 or not fits or window < 3 or window % 2 == 0 or sample < window or tolerance < 0:
             raise UserError(

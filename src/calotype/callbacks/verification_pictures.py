@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calotype.callbacks import plots, verification_plots
 from calotype.metrics.verification import equal_error_rate, error_rates
+from calotype.ranges import Positive
 
 # file name, title, accepted, same
 GRIDS = (
@@ -32,7 +33,7 @@ class VerificationPictures(Callback):
         thumbnails: images on the map of embeddings.
     """
 
-    def __init__(self, *, most: int = 12, thumbnails: int = 150) -> None:
+    def __init__(self, *, most: Positive = 12, thumbnails: Positive = 150) -> None:
         self.most = most
         self.thumbnails = thumbnails
 

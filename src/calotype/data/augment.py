@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from calotype.ranges import AtLeast0, Below1, Degrees, Share
 from calotype.types import UserError
 
 
@@ -30,13 +31,13 @@ class Augment:
     def __init__(
         self,
         *,
-        flip: float = 0.0,
-        rotate: float = 0.0,
-        translate: float = 0.0,
-        scale: float = 0.0,
-        brightness: float = 0.0,
-        contrast: float = 0.0,
-        erase: float = 0.0,
+        flip: Share = 0.0,
+        rotate: Degrees = 0.0,
+        translate: Share = 0.0,
+        scale: Below1 = 0.0,
+        brightness: AtLeast0 = 0.0,
+        contrast: AtLeast0 = 0.0,
+        erase: Share = 0.0,
     ) -> None:
         limits = {"flip": 1.0, "translate": 1.0, "scale": 0.9, "brightness": 1.0, "contrast": 1.0, "erase": 1.0}
         self.values = {

@@ -16,6 +16,7 @@ from calotype.data.content_style import SMALLEST, colour, read_styles
 from calotype.data.repeated import Repeated
 from calotype.data.sampler import EpochSampler
 from calotype.data.single_image import image_at
+from calotype.ranges import AtLeast0, AtLeast1, Positive, Seed
 from calotype.types import ContentStyleBatch, DataSpec, Source, UserError
 
 
@@ -43,15 +44,15 @@ class ContentBatches(LightningDataModule):
         *,
         dataset: Source,
         style: str | Sequence[str] = "tissue",
-        style_weights: Sequence[float] | None = None,
-        size: int = 128,
-        zoom: float = 2.0,
-        style_size: int = 256,
+        style_weights: Sequence[AtLeast0] | None = None,
+        size: Positive = 128,
+        zoom: AtLeast1 = 2.0,
+        style_size: Positive = 256,
         test_index: int = -1,
-        test_size: int = 512,
-        batch_size: int = 4,
-        steps_per_epoch: int = 50,
-        seed: int = 0,
+        test_size: Positive = 512,
+        batch_size: Positive = 4,
+        steps_per_epoch: Positive = 50,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if size < SMALLEST or zoom < 1 or batch_size < 1:

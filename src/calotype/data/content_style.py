@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from calotype.data.repeated import Repeated
 from calotype.data.single_image import image_at
 from calotype.datasets.image_file import has_transparency, read_deep, read_image
+from calotype.ranges import Above0, AtLeast0, Positive
 from calotype.types import ContentStyleBatch, DataSpec, Source, UserError
 
 EXAMPLES = {"hubble": "hubble_deep_field", "tissue": "immunohistochemistry", "gravel": "gravel", "brick": "brick", "grass": "grass"}
@@ -45,14 +46,14 @@ class ContentStyle(LightningDataModule):
         *,
         dataset: Source,
         style: str | Sequence[str] = "tissue",
-        style_weights: Sequence[float] | None = None,
-        size: int | None = 512,
+        style_weights: Sequence[AtLeast0] | None = None,
+        size: Positive | None = 512,
         square: bool = False,
-        style_scale: float = 1.0,
+        style_scale: Above0 = 1.0,
         content_masks: Sequence[str] | None = None,
         style_masks: Sequence[str] | None = None,
         index: int = 0,
-        steps_per_epoch: int = 50,
+        steps_per_epoch: Positive = 50,
     ) -> None:
         super().__init__()
         if not 0 <= index < len(dataset):

@@ -16,6 +16,7 @@ from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler, processes
 from calotype.data.splits import identity_split, manifest
+from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, Source, UserError
 
 
@@ -53,21 +54,21 @@ class IdentityBatches(LightningDataModule):
         dataset: Source,
         preprocess: Preprocess,
         augment: Augment | None = None,
-        identities_per_batch: int = 8,
-        images_per_identity: int = 4,
-        batches_per_epoch: int | None = None,
-        eval_batch_size: int = 256,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.3,
+        identities_per_batch: Positive = 8,
+        images_per_identity: Positive = 4,
+        batches_per_epoch: Positive | None = None,
+        eval_batch_size: Positive = 256,
+        val_fraction: Below1 = 0.1,
+        test_fraction: Below1 = 0.3,
         split: Literal["identity", "folder"] = "identity",
-        split_seed: int = 0,
-        seed: int = 0,
-        classes: Sequence[str] | None = None,
-        largest_classes: int | None = None,
-        max_images: int | None = None,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        classes: Sequence[str | int] | None = None,
+        largest_classes: Positive | None = None,
+        max_images: Positive | None = None,
         turned_identities: bool = False,
-        num_workers: int = 0,
-        ram_budget_mb: int = 4096,
+        num_workers: Count = 0,
+        ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
         if identities_per_batch < 2 or images_per_identity < 2:

@@ -15,6 +15,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, with_labe
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import identity_split, manifest, stratified_split
+from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, ImagePairBatch, Source, UserError
 
 
@@ -43,14 +44,14 @@ class ImagePairs(LightningDataModule):
         augment: Augment | None = None,
         unpaired: bool = False,
         split: Literal["stratified", "identity"] = "stratified",
-        batch_size: int = 32,
-        eval_batch_size: int = 128,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        split_seed: int = 0,
-        seed: int = 0,
-        num_workers: int = 0,
-        ram_budget_mb: int = 4096,
+        batch_size: Positive = 32,
+        eval_batch_size: Positive = 128,
+        val_fraction: Below1 = 0.1,
+        test_fraction: Below1 = 0.2,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        num_workers: Count = 0,
+        ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:

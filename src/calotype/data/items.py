@@ -175,7 +175,7 @@ def labels_of(source: Source) -> Tensor:
     return source.labels
 
 
-def select(source: Source, classes: Sequence[str] | None, largest: int | None, *, least: int = 2) -> Source:
+def select(source: Source, classes: Sequence[str | int] | None, largest: int | None, *, least: int = 2) -> Source:
     """The source with fewer classes, items renumbered; refuses fewer than `least`: two, for what is to tell them apart."""
     if source.labels is None:
         raise UserError(f"dataset {source.name} has no labels (no class folders), and they are needed here")

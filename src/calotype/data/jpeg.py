@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from PIL import Image, JpegImagePlugin
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,7 +42,7 @@ class Jpeg(nn.Module):
     factor = 1
     grid = 16
 
-    def __init__(self, *, quality: int = 10, file: str | None = None) -> None:
+    def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 10, file: str | None = None) -> None:
         super().__init__()
         if not 1 <= quality <= 100:
             raise UserError(f"data.operator.quality={quality}: 1 to 100")

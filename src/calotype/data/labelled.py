@@ -16,6 +16,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, select, s
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, stratified_split, thinned
+from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, LabelledBatch, Source, UserError
 
 
@@ -48,19 +49,19 @@ class Labelled(LightningDataModule):
         dataset: Source,
         preprocess: Preprocess,
         augment: Augment | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        split_seed: int = 0,
-        seed: int = 0,
-        classes: Sequence[str] | None = None,
-        largest_classes: int | None = None,
+        batch_size: Positive = 64,
+        eval_batch_size: Positive = 256,
+        val_fraction: Below1 = 0.1,
+        test_fraction: Below1 = 0.2,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        classes: Sequence[str | int] | None = None,
+        largest_classes: Positive | None = None,
         positive: str | int | None = None,
         balanced: bool = False,
-        per_class: int | None = None,
-        num_workers: int = 0,
-        ram_budget_mb: int = 4096,
+        per_class: Positive | None = None,
+        num_workers: Count = 0,
+        ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:

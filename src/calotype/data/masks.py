@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from calotype.datasets.image_file import read_image
+from calotype.ranges import Inside01, Positive, Seed, Share
 from calotype.types import UserError
 
 TEXT = "The calotype was the first photograph that could be copied: paper, silver iodide, a latent image, gallic acid. "
@@ -43,7 +44,7 @@ class TextMask:
         size: height of the letters in pixels.
     """
 
-    def __init__(self, *, text: str = TEXT, size: int = 18) -> None:
+    def __init__(self, *, text: str = TEXT, size: Positive = 18) -> None:
         if not text.strip():
             raise UserError("data.mask.text: no letter in it")
         if size < 4:
@@ -72,7 +73,7 @@ class RectangleMask:
         box: left, top, width, height, as shares of the image, 0 to 1.
     """
 
-    def __init__(self, *, box: Sequence[float] = (0.375, 0.375, 0.25, 0.25)) -> None:
+    def __init__(self, *, box: Sequence[Share] = (0.375, 0.375, 0.25, 0.25)) -> None:
         if len(box) != 4 or not all(0 <= value <= 1 for value in box) or min(box[2:]) == 0:
             raise UserError(f"data.mask.box={list(box)}: left, top, width, height, each a share of the image, 0 to 1")
         self.box = box
@@ -92,7 +93,7 @@ class RandomMask:
         seed: of the draw.
     """
 
-    def __init__(self, *, holes: float = 0.5, seed: int = 0) -> None:
+    def __init__(self, *, holes: Inside01 = 0.5, seed: Seed = 0) -> None:
         if not 0 < holes < 1:
             raise UserError(f"data.mask.holes={holes}: a share above 0 and below 1")
         self.holes = holes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Above0, Positive
 from calotype.types import UserError
 
 
@@ -37,7 +38,7 @@ class Downsample(nn.Module):
     Shapes: (N, C, H, W) -> (N, C, H / factor, W / factor).
     """
 
-    def __init__(self, *, factor: int = 4, lobes: int = 2) -> None:
+    def __init__(self, *, factor: Positive = 4, lobes: Positive = 2) -> None:
         super().__init__()
         if factor not in (2, 4, 8):
             raise UserError(f"data.operator.factor={factor}: 2, 4 or 8")
@@ -65,7 +66,7 @@ class Blur(nn.Module):
     factor = 1
     grid = 1
 
-    def __init__(self, *, radius: float = 2.0) -> None:
+    def __init__(self, *, radius: Above0 = 2.0) -> None:
         super().__init__()
         if not radius > 0:
             raise UserError(f"data.operator.radius={radius}: pixels, above 0")

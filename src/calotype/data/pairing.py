@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from calotype.data.draws import even_number
 from calotype.metrics.style import luma
+from calotype.ranges import AtLeast0, Inside01, Positive, Seed
 from calotype.types import UserError
 
 Pair = tuple[Tensor, Tensor]
@@ -40,7 +41,7 @@ class Edges:
 
     margin, scale = 0, 1
 
-    def __init__(self, *, contrast: float = 2.0) -> None:
+    def __init__(self, *, contrast: AtLeast0 = 2.0) -> None:
         if contrast <= 0:
             raise UserError(f"data.pair.contrast={contrast}: above 0")
         self.contrast = contrast
@@ -63,7 +64,7 @@ class Hole:
         seed: of its place.
     """
 
-    def __init__(self, *, share: float = 0.4, seed: int = 0) -> None:
+    def __init__(self, *, share: Inside01 = 0.4, seed: Seed = 0) -> None:
         if not 0 < share < 1:
             raise UserError(f"data.pair.share={share}: a share of the side, above 0 and below 1")
         self.share = share
@@ -92,7 +93,7 @@ class Small:
         factor: 2, 4 or 8; squares of so many pixels a side are averaged.
     """
 
-    def __init__(self, *, factor: int = 4) -> None:
+    def __init__(self, *, factor: Positive = 4) -> None:
         if factor not in (2, 4, 8):
             raise UserError(f"data.pair.factor={factor}: 2, 4 or 8")
         self.factor = self.scale = factor

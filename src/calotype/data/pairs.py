@@ -18,6 +18,7 @@ from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs,
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split
+from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, PairBatch, Source, UserError
 
 
@@ -57,26 +58,26 @@ class Pairs(LightningDataModule):
         dataset: Source,
         preprocess: Preprocess,
         augment: Augment | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        train_pairs: int = 10_000,
-        val_pairs: int = 2_000,
-        test_pairs: int = 5_000,
+        batch_size: Positive = 64,
+        eval_batch_size: Positive = 256,
+        train_pairs: Positive = 10_000,
+        val_pairs: Positive = 2_000,
+        test_pairs: Positive = 5_000,
         redraw: bool = True,
-        identities_per_batch: int | None = None,
-        images_per_identity: int = 4,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.3,
+        identities_per_batch: Positive | None = None,
+        images_per_identity: Positive = 4,
+        val_fraction: Below1 = 0.1,
+        test_fraction: Below1 = 0.3,
         split: Literal["identity", "image", "folder"] = "identity",
         pairs_file: str | None = None,
-        fold: int | None = None,
-        split_seed: int = 0,
-        seed: int = 0,
-        classes: Sequence[str] | None = None,
-        largest_classes: int | None = None,
-        max_images: int | None = None,
-        num_workers: int = 0,
-        ram_budget_mb: int = 4096,
+        fold: Count | None = None,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        classes: Sequence[str | int] | None = None,
+        largest_classes: Positive | None = None,
+        max_images: Positive | None = None,
+        num_workers: Count = 0,
+        ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("train_pairs", train_pairs), ("val_pairs", val_pairs), ("test_pairs", test_pairs)):

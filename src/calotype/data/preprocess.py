@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from calotype.ranges import AtLeast0, Count, Positive
 from calotype.types import UserError
 
 
@@ -33,11 +34,11 @@ class Preprocess:
         self,
         *,
         rotate: float = 0.0,
-        crop: int | Sequence[int] | None = None,
-        size: int | Sequence[int] | None = None,
+        crop: Positive | Sequence[Count] | None = None,
+        size: Positive | Sequence[Positive] | None = None,
         colour: Literal["keep", "grey", "rgb"] = "keep",
-        brightness: float = 1.0,
-        contrast: float = 1.0,
+        brightness: AtLeast0 = 1.0,
+        contrast: AtLeast0 = 1.0,
         background: Literal["keep", "ellipse", "border"] = "keep",
     ) -> None:
         self.rotate = rotate

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from calotype.data.repeated import Repeated
 from calotype.data.tiles import tile_corners
 from calotype.datasets.image_file import read_deep
+from calotype.ranges import AtLeast0, Count, Positive, Seed
 from calotype.types import DataSpec, SingleImageBatch, Source, UserError
 
 SMALLEST = 16  # pixels a side
@@ -49,14 +50,14 @@ class SingleImage(LightningDataModule):
         dataset: Source,
         operator: nn.Module,
         mask: Callable[[int, int], Tensor] | None = None,
-        sigma: float = 0.0,
+        sigma: AtLeast0 = 0.0,
         index: int = 0,
-        crop_to: int = 32,
-        shrink: int = 1,
-        max_pixels: int = 512 * 512,
-        overlap: int = 32,
-        iterations_per_epoch: int = 50,
-        seed: int = 0,
+        crop_to: Positive = 32,
+        shrink: Positive = 1,
+        max_pixels: Positive = 512 * 512,
+        overlap: Count = 32,
+        iterations_per_epoch: Positive = 50,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if sigma < 0:

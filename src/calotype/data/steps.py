@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from calotype.data.repeated import Repeated
+from calotype.ranges import Positive
 from calotype.types import DataSpec, UserError
 
 
@@ -27,7 +28,7 @@ class Steps(LightningDataModule):
 
     batch = NoBatch
 
-    def __init__(self, *, size: int = 128, steps_per_epoch: int = 64) -> None:
+    def __init__(self, *, size: Positive = 128, steps_per_epoch: Positive = 64) -> None:
         super().__init__()
         if size < 32:
             raise UserError(f"data.size={size}: pixels, 32 and more")

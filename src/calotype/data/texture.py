@@ -15,6 +15,7 @@ from calotype.data.items import Items, as_float, with_labels
 from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
+from calotype.ranges import Positive, Seed, Two
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
 
 
@@ -40,12 +41,12 @@ class TexturePieces(LightningDataModule):
         dataset: Source,
         preprocess: Preprocess,
         index: int = 0,
-        piece: int = 32,
-        pieces: int = 2048,
-        levels: int = 16,
-        batch_size: int = 32,
-        eval_batch_size: int = 128,
-        seed: int = 0,
+        piece: Positive = 32,
+        pieces: Positive = 2048,
+        levels: Two = 16,
+        batch_size: Positive = 32,
+        eval_batch_size: Positive = 128,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if not 0 <= index < len(dataset):

@@ -16,6 +16,7 @@ from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, stratified_split
+from calotype.ranges import Below1, Count, Positive, Seed, Two
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
 
 
@@ -47,17 +48,17 @@ class Unlabelled(LightningDataModule):
         dataset: Source,
         preprocess: Preprocess,
         augment: Augment | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        split_seed: int = 0,
-        seed: int = 0,
-        classes: Sequence[str] | None = None,
-        levels: int | None = None,
+        batch_size: Positive = 64,
+        eval_batch_size: Positive = 256,
+        val_fraction: Below1 = 0.1,
+        test_fraction: Below1 = 0.2,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        classes: Sequence[str | int] | None = None,
+        levels: Two | None = None,
         binarise: Literal["threshold", "stochastic", "dynamic"] = "stochastic",
-        num_workers: int = 0,
-        ram_budget_mb: int = 4096,
+        num_workers: Count = 0,
+        ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:

@@ -8,6 +8,7 @@ from urllib.error import URLError
 import torch
 
 from calotype.datasets.image_folder import image_folder
+from calotype.ranges import Positive
 from calotype.types import Source, UserError
 
 
@@ -16,7 +17,7 @@ def orl(root: str) -> Source:
     return image_folder(str(_find(root, ("orl", "att_faces"), "the AT&T (ORL) faces, folders s1 to s40")), name="orl", channels=1)
 
 
-def lfw(root: str, *, min_images: int = 20) -> Source:
+def lfw(root: str, *, min_images: Positive = 20) -> Source:
     """Labeled Faces in the Wild, colour 250x250, in `root/lfw/<Person_Name>/`.
 
     Args:

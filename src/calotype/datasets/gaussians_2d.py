@@ -7,10 +7,13 @@ from typing import Literal
 
 import torch
 
+from calotype.ranges import AtLeast0, Positive, Seed
 from calotype.types import Source
 
 
-def gaussians_2d(*, layout: Literal["ring", "grid"] = "grid", num_points: int = 100_000, std: float = 0.05, seed: int = 0) -> Source:
+def gaussians_2d(
+    *, layout: Literal["ring", "grid"] = "grid", num_points: Positive = 100_000, std: AtLeast0 = 0.05, seed: Seed = 0
+) -> Source:
     """Points (N, 2), float32, of equally likely Gaussians; the label is the Gaussian.
 
     Args:

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from calotype.datasets.image_file import is_image_file
+from calotype.ranges import Positive
 from calotype.types import Source, UserError
 
 
-def image_folder(root: str, *, name: str = "", channels: int = 3, min_images: int = 1) -> Source:
+def image_folder(root: str, *, name: str = "", channels: Positive = 3, min_images: Positive = 1) -> Source:
     """Images below `root`.
 
     With sub-folders, each is a class (or identity) named by its path below `root` and holds that class's images, at

@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from calotype.datasets.image_file import is_image_file
+from calotype.ranges import Positive
 from calotype.types import Source, UserError
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 TEXTURES = ("brick", "grass", "gravel")
 
 
-def photos(*, patch: int = 64, stride: int = 64) -> Source:
+def photos(*, patch: Positive = 64, stride: Positive = 64) -> Source:
     """Colour patches of four photographs; the label is the photograph. `patch` and `stride` in pixels.
 
     With `stride` below `patch` they overlap, and a random split puts shared pixels on two sides: leave it for training
@@ -22,7 +23,7 @@ def photos(*, patch: int = 64, stride: int = 64) -> Source:
     return _patches("photos", PHOTOS, patch, stride)
 
 
-def textures(*, patch: int = 64, stride: int = 64) -> Source:
+def textures(*, patch: Positive = 64, stride: Positive = 64) -> Source:
     """Grey patches of brick, grass and gravel (512x512); the label is the texture. `patch` and `stride` as in `photos`."""
     return _patches("textures", TEXTURES, patch, stride)
 

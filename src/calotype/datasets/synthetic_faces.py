@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from calotype.ranges import Positive, Seed
 from calotype.types import Source, UserError
 
 # Of an identity, (lowest, highest), in half image widths unless a colour (0 to 1).
@@ -37,7 +38,7 @@ IDENTITY = {
 POSE = {"shift_x": 0.05, "shift_y": 0.05, "roll": 0.12, "scale": 0.05, "yaw": 0.12, "light_x": 0.25, "light_y": 0.15, "smile": 0.5}
 
 
-def synthetic_faces(*, num_identities: int = 40, images_per_identity: int = 20, size: int = 64, seed: int = 0) -> Source:
+def synthetic_faces(*, num_identities: Positive = 40, images_per_identity: Positive = 20, size: Positive = 64, seed: Seed = 0) -> Source:
     """Colour faces (N, 3, size, size), N = num_identities * images_per_identity; labels are identities.
 
     A sample varies pose (shift, roll, scale, turn), light, expression, blur, noise and, one time in five, a bar that

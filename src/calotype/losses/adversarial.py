@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Above0, AtLeast0
 from calotype.types import UserError
 
 Label = float | Sequence[float]
@@ -87,7 +88,7 @@ class Wasserstein(nn.Module):
         gradient_penalty: weight of (|slope| - 1)^2 between real and generated images, see `slope_penalty`.
     """
 
-    def __init__(self, *, clip: float | None = None, gradient_penalty: float = 0.0) -> None:
+    def __init__(self, *, clip: Above0 | None = None, gradient_penalty: AtLeast0 = 0.0) -> None:
         super().__init__()
         if (clip is not None and clip <= 0) or gradient_penalty < 0 or (clip is None) == (gradient_penalty == 0):
             raise UserError(f"loss.clip={clip}, loss.gradient_penalty={gradient_penalty}: one of them above 0 bounds the critic's slope")

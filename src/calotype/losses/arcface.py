@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Above0, AtLeast0, Positive
 from calotype.types import UserError
 
 
@@ -27,7 +28,7 @@ class ArcFace(nn.Module):
     Shapes: embeddings (B, D), labels (B,) in 0..C-1 -> ().
     """
 
-    def __init__(self, num_classes: int, embedding_size: int, *, margin: float = 0.3, scale: float = 24.0) -> None:
+    def __init__(self, num_classes: int, embedding_size: Positive, *, margin: AtLeast0 = 0.3, scale: Above0 = 24.0) -> None:
         super().__init__()
         if not 0 <= margin < math.pi / 2 or scale <= 0:
             raise UserError(f"loss.margin={margin}, loss.scale={scale}: a margin of 0 to 1.57 radians, a scale above 0")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import AtLeast0, Below1
 from calotype.types import UserError
 
 
@@ -32,8 +33,8 @@ class CrossEntropy(nn.Module):
         self,
         class_counts: Sequence[int],
         *,
-        label_smoothing: float = 0.0,
-        class_weight: Literal["none", "balanced"] | Sequence[float] = "none",
+        label_smoothing: Below1 = 0.0,
+        class_weight: Literal["none", "balanced"] | Sequence[AtLeast0] = "none",
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -69,8 +70,8 @@ class Focal(nn.Module):
         self,
         class_counts: Sequence[int],
         *,
-        gamma: float = 2.0,
-        class_weight: Literal["none", "balanced"] | Sequence[float] = "none",
+        gamma: AtLeast0 = 2.0,
+        class_weight: Literal["none", "balanced"] | Sequence[AtLeast0] = "none",
     ) -> None:
         super().__init__()
         if gamma < 0:

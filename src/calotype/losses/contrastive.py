@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from calotype.losses.triplet import squared_distances
+from calotype.ranges import Above0
 from calotype.types import UserError
 
 
@@ -34,7 +35,7 @@ class Contrastive(nn.Module):
     Shapes: embeddings (B, D), labels (B,) -> ().
     """
 
-    def __init__(self, *, margin: float = 1.0) -> None:
+    def __init__(self, *, margin: Above0 = 1.0) -> None:
         super().__init__()
         self.margin = _checked(margin)
 
@@ -52,7 +53,7 @@ class PairContrastive(nn.Module):
     Shapes: distances (M,), squared; same (M,) bool -> ().
     """
 
-    def __init__(self, *, margin: float = 1.0) -> None:
+    def __init__(self, *, margin: Above0 = 1.0) -> None:
         super().__init__()
         self.margin = _checked(margin)
 

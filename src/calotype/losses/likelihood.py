@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Two
 from calotype.types import UserError
 
 
@@ -17,7 +18,7 @@ class CrossEntropy(nn.Module):
 
     takes = "logits"
 
-    def __init__(self, *, levels: int) -> None:
+    def __init__(self, *, levels: Two) -> None:
         super().__init__()
         self.levels = levels
 
@@ -46,7 +47,7 @@ class LogisticMixture(nn.Module):
 
     takes = "mixture"
 
-    def __init__(self, *, levels: int) -> None:
+    def __init__(self, *, levels: Two) -> None:
         super().__init__()
         self.levels = levels
 

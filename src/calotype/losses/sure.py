@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from calotype.ranges import Above0
+
 
 class Sure(nn.Module):
     """For y = x + n with Gaussian n of known sigma: E|h(y) - x|^2 / D = E[|h(y) - y|^2 / D - sigma^2 + 2 sigma^2 / D div h(y)].
@@ -19,7 +21,7 @@ class Sure(nn.Module):
         step: length of the probe's step, of 255.
     """
 
-    def __init__(self, *, sigma: float = 25.0, step: float = 1.0) -> None:
+    def __init__(self, *, sigma: Above0 = 25.0, step: Above0 = 1.0) -> None:
         super().__init__()
         if not (sigma > 0 and step > 0):
             raise ValueError(f"sigma={sigma}, step={step}: above 0")

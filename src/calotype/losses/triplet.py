@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from calotype.ranges import AtLeast0
 from calotype.types import UserError
 
 Mining = Literal["random", "all", "semi_hard", "batch_hard"]
@@ -36,7 +37,7 @@ class Triplet(nn.Module):
     Shapes: embeddings (B, D), labels (B,) -> ().
     """
 
-    def __init__(self, *, margin: float | Literal["soft"] = 0.2, mining: Mining = "batch_hard") -> None:
+    def __init__(self, *, margin: AtLeast0 | Literal["soft"] = 0.2, mining: Mining = "batch_hard") -> None:
         super().__init__()
         if not isinstance(margin, str) and margin <= 0:
             raise UserError(f"loss.margin={margin}: above 0, or soft")

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from calotype.ranges import Above0, Positive
 from calotype.types import ImageShape, Logits
 
 
 class Pixels(nn.Module):
     """The image itself as features, reduced to at most `size` pixels a side. Shapes: (N, C, H, W) -> (N, C * H' * W')."""
 
-    def __init__(self, *, size: int = 48) -> None:
+    def __init__(self, *, size: Positive = 48) -> None:
         super().__init__()
         self.size = size
 
@@ -49,8 +50,8 @@ class LinearBaseline(nn.Module):
         num_classes: int,
         *,
         features: nn.Module | None = None,
-        components: int = 200,
-        regularisation: float = 1.0,
+        components: Positive = 200,
+        regularisation: Above0 = 1.0,
         class_weight: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ class NearestNeighbour(nn.Module):
         num_classes: int,
         *,
         features: nn.Module | None = None,
-        neighbours: int = 1,
+        neighbours: Positive = 1,
         metric: Literal["euclidean", "cosine"] = "euclidean",
     ) -> None:
         super().__init__()

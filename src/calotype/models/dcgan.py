@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm as spectral
 
+from calotype.ranges import Positive
 from calotype.types import Generated, ImageShape, UserError
 
 MOST_HALVINGS = 4
@@ -38,10 +39,10 @@ class DCGAN(nn.Module):
         self,
         image_shape: ImageShape,
         num_classes: int = 0,
-        pack: int = 1,
+        pack: Positive = 1,
         *,
-        latent_size: int = 128,
-        width: int = 64,
+        latent_size: Positive = 128,
+        width: Positive = 64,
         norm: Literal["batch", "none"] = "batch",
         spectral_norm: Literal["none", "discriminator", "both"] = "none",
         attention: bool = False,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Positive
 from calotype.types import Image, ImageShape
 
 
@@ -22,7 +23,7 @@ class DeepDecoder(nn.Module):
     Shapes: a latent (1, channels, H / 2^layers, W / 2^layers), sides rounded up -> an image (1, C, H, W) in [0, 1].
     """
 
-    def __init__(self, image_shape: ImageShape, *, channels: int = 128, layers: int = 5) -> None:
+    def __init__(self, image_shape: ImageShape, *, channels: Positive = 128, layers: Positive = 5) -> None:
         super().__init__()
         self.image_shape = image_shape
         height, width = (math.ceil(side / 2**layers) for side in image_shape[1:])

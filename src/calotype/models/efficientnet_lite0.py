@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.pretrained import obtain
+from calotype.ranges import Below1, Positive
 from calotype.types import ImageShape, Logits, UserError
 
 # (expansion, kernel, stride of the first block, output channels, blocks)
@@ -75,7 +78,7 @@ class EfficientNetLite0Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, num_blocks: int = 11, grid: int = 4, pretrained: bool = True) -> None:
+    def __init__(self, *, num_blocks: Annotated[int, Ge(1), Le(16)] = 11, grid: Positive = 4, pretrained: bool = True) -> None:
         super().__init__()
         if not 1 <= num_blocks <= NUM_BLOCKS + 1:
             raise UserError(f"model num_blocks={num_blocks}: EfficientNet-Lite0 has 1 to {NUM_BLOCKS + 1}")
@@ -118,11 +121,11 @@ class EfficientNetLite0(nn.Module):
         image_shape: ImageShape,
         num_classes: int,
         *,
-        num_blocks: int = 11,
-        grid: int = 5,
+        num_blocks: Annotated[int, Ge(1), Le(16)] = 11,
+        grid: Positive = 5,
         pretrained: bool = True,
         frozen: bool = False,
-        dropout: float = 0.3,
+        dropout: Below1 = 0.3,
     ) -> None:
         super().__init__()
         if image_shape[0] not in (1, 3):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Positive
 from calotype.types import Embeddings, ImageShape
 
 
@@ -31,7 +32,7 @@ class Embedder(nn.Module):
         image_shape: ImageShape,
         *,
         backbone: Callable[..., nn.Module],
-        embedding_size: int = 128,
+        embedding_size: Positive = 128,
         standardize: bool = True,
         normalize: bool = True,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from calotype.ranges import AtLeast0, Positive
 from calotype.types import ImageShape, Logits, UserError
 
 
@@ -27,9 +28,9 @@ class FaceCNN(nn.Module):
         image_shape: ImageShape,
         num_classes: int,
         *,
-        widths: tuple[int, ...] = (32, 64, 128),
-        hidden: int = 128,
-        negative_slope: float = 0.3,
+        widths: tuple[Positive, ...] = (32, 64, 128),
+        hidden: Positive = 128,
+        negative_slope: AtLeast0 = 0.3,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Positive
 from calotype.types import Embeddings, ImageShape
 
 
@@ -27,7 +28,9 @@ class FeatureEmbedder(nn.Module):
     Shapes: images (N, C, H, W) -> embeddings (N, D), single precision.
     """
 
-    def __init__(self, image_shape: ImageShape, *, features: nn.Module, embedding_size: int | None = 128, frozen: bool = False) -> None:
+    def __init__(
+        self, image_shape: ImageShape, *, features: nn.Module, embedding_size: Positive | None = 128, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.features = features.requires_grad_(not frozen)
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from calotype.models.level_features import LevelFeatures
 from calotype.models.masked import MaskedConv2d, Memory, RowsAbove
+from calotype.ranges import Below1, Count, Positive, Two
 from calotype.types import ImageShape, Predicted, UserError
 
 
@@ -41,15 +42,15 @@ class GatedPixelCNN(nn.Module):
         self,
         image_shape: ImageShape,
         num_classes: int = 0,
-        levels: int = 2,
+        levels: Two = 2,
         *,
-        width: int = 64,
-        dilations: Sequence[int] = (1, 2, 1, 4, 1, 2, 1),
-        kernel: int = 7,
-        embedding: int = 0,
-        dropout: float = 0.0,
+        width: Positive = 64,
+        dilations: Sequence[Positive] = (1, 2, 1, 4, 1, 2, 1),
+        kernel: Positive = 7,
+        embedding: Count = 0,
+        dropout: Below1 = 0.0,
         head: Literal["logits", "mixture"] = "logits",
-        mixtures: int = 5,
+        mixtures: Positive = 5,
     ) -> None:
         super().__init__()
         colours = image_shape[0] if head == "logits" else 1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Count, Positive
 from calotype.types import Image, ImageShape
 
 Padding = Literal["reflect", "replicate", "zeros"]
@@ -41,14 +42,14 @@ class Hourglass(nn.Module):
         self,
         image_shape: ImageShape,
         *,
-        channels: Sequence[int] = (128, 128, 128, 128, 128),
-        skip_channels: int | Sequence[int] = 4,
-        kernel_down: int = 3,
-        kernel_up: int = 3,
+        channels: Sequence[Positive] = (128, 128, 128, 128, 128),
+        skip_channels: Count | Sequence[Count] = 4,
+        kernel_down: Positive = 3,
+        kernel_up: Positive = 3,
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
         latent: Latent = "noise",
-        latent_channels: int = 32,
+        latent_channels: Positive = 32,
     ) -> None:
         super().__init__()
         skips = [skip_channels] * len(channels) if isinstance(skip_channels, int) else list(skip_channels)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from calotype.models.efficientnet_lite0 import NUM_BLOCKS, EfficientNetLite0Features
 from calotype.models.vgg import VGG
+from calotype.ranges import Seed
 from calotype.types import Features
 
 
@@ -85,7 +86,7 @@ class Hybrid(nn.Module):
     def __init__(
         self,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         pooling: Literal["max", "average"] = "average",
         padding: Literal["zeros", "replicate"] = "replicate",
         pretrained: bool = True,

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from calotype.ranges import Positive
 from calotype.types import ImageShape, Logits
 
 
 class MLP(nn.Module):
     """`widths` hidden layers with ReLU. Shapes: (N, ...) of `image_shape` -> logits (N, K)."""
 
-    def __init__(self, image_shape: ImageShape, num_classes: int, *, widths: tuple[int, ...] = (128, 128)) -> None:
+    def __init__(self, image_shape: ImageShape, num_classes: int, *, widths: tuple[Positive, ...] = (128, 128)) -> None:
         super().__init__()
         sizes = [math.prod(image_shape), *widths]
         hidden = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), nn.ReLU(inplace=True))]

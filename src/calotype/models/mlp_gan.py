@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Above0, Positive
 from calotype.types import Generated, ImageShape, UserError
 
 
@@ -28,11 +29,11 @@ class MLPGAN(nn.Module):
         self,
         image_shape: ImageShape | tuple[int],
         num_classes: int = 0,
-        pack: int = 1,
+        pack: Positive = 1,
         *,
-        latent_size: int = 16,
-        widths: tuple[int, ...] = (128, 128, 128),
-        scale: float = 1.0,
+        latent_size: Positive = 16,
+        widths: tuple[Positive, ...] = (128, 128, 128),
+        scale: Above0 = 1.0,
     ) -> None:
         super().__init__()
         if latent_size < 1 or not widths or scale <= 0:

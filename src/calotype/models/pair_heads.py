@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Positive
+
 START = 0.5  # weights start at softplus(0.5) = 0.97: log-odds of about -6 to 6 over standardised embeddings
 
 
@@ -24,7 +26,7 @@ class WeightedL1(nn.Module):
 
     gives: Literal["logits"] = "logits"
 
-    def __init__(self, embedding_size: int, *, sign: Literal["negative", "free"] = "negative") -> None:
+    def __init__(self, embedding_size: Positive, *, sign: Literal["negative", "free"] = "negative") -> None:
         super().__init__()
         self.sign = sign
         size = F.softplus(torch.tensor(START)).item()
@@ -46,7 +48,7 @@ class ChiSquare(nn.Module):
 
     gives: Literal["logits"] = "logits"
 
-    def __init__(self, embedding_size: int) -> None:
+    def __init__(self, embedding_size: Positive) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((embedding_size,), START))
         self.bias = nn.Parameter(torch.tensor(_even_odds(embedding_size)))
@@ -68,7 +70,7 @@ class Concatenation(nn.Module):
 
     gives: Literal["logits"] = "logits"
 
-    def __init__(self, embedding_size: int, *, hidden: int = 128) -> None:
+    def __init__(self, embedding_size: Positive, *, hidden: Positive = 128) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(2 * embedding_size, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -86,7 +88,7 @@ class SquaredL2(nn.Module):
 
     gives: Literal["distances"] = "distances"
 
-    def __init__(self, embedding_size: int) -> None:
+    def __init__(self, embedding_size: Positive) -> None:
         super().__init__()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

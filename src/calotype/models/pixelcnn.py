@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.masked import MaskedConv2d, Memory
+from calotype.ranges import Count, Positive, Two
 from calotype.types import ImageShape, Predicted, UserError
 
 
@@ -38,11 +39,11 @@ class PixelCNN(nn.Module):
         self,
         image_shape: ImageShape,
         num_classes: int = 0,
-        levels: int = 2,
+        levels: Two = 2,
         *,
-        width: int = 64,
-        blocks: int = 8,
-        kernel: int = 7,
+        width: Count = 64,
+        blocks: Count = 8,
+        kernel: Positive = 7,
         place_bias: bool = False,
     ) -> None:
         super().__init__()

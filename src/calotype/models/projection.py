@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.baselines import Pixels
+from calotype.ranges import Positive, Share
 from calotype.types import Embeddings, ImageShape
 
 
@@ -34,8 +35,8 @@ class Projection(nn.Module):
         *,
         method: Literal["none", "pca", "lda"] = "none",
         features: nn.Module | None = None,
-        components: int = 200,
-        shrinkage: float | Literal["auto"] = "auto",
+        components: Positive = 200,
+        shrinkage: Share | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
         self.features = (features or Pixels()).requires_grad_(False).eval()

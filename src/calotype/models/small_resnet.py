@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Below1, Positive
 from calotype.types import ImageShape, Logits
 
 
@@ -44,9 +45,9 @@ class SmallResNet(nn.Module):
         image_shape: ImageShape,
         num_classes: int,
         *,
-        widths: tuple[int, ...] = (32, 64, 128),
-        blocks: int = 1,
-        dropout: float = 0.0,
+        widths: tuple[Positive, ...] = (32, 64, 128),
+        blocks: Positive = 1,
+        dropout: Below1 = 0.0,
     ) -> None:
         super().__init__()
         channels = widths[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Count, Positive
 from calotype.types import Stage, Stylized
 
 
@@ -23,7 +24,7 @@ class TransformNet(nn.Module):
 
     grid = 4  # pixels, in height and in width, of a cell between the halvings and the doublings
 
-    def __init__(self, *, width: int = 32, blocks: int = 5) -> None:
+    def __init__(self, *, width: Positive = 32, blocks: Count = 5) -> None:
         super().__init__()
         self.width = width
         self.blocks = blocks

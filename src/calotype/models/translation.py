@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.ranges import Positive
 from calotype.types import ImageShape, Stage, Translated, UserError
 
 
@@ -30,9 +31,9 @@ class UNetPatch(nn.Module):
         image_shape: ImageShape,
         input_shape: ImageShape,
         *,
-        width: int = 32,
-        levels: int = 4,
-        patch_levels: int = 2,
+        width: Positive = 32,
+        levels: Positive = 4,
+        patch_levels: Positive = 2,
         residual: bool = False,
     ) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class CycleNetworks(nn.Module):
     """
 
     def __init__(
-        self, image_shape: ImageShape, input_shape: ImageShape, *, width: int = 32, levels: int = 2, patch_levels: int = 2
+        self, image_shape: ImageShape, input_shape: ImageShape, *, width: Positive = 32, levels: Positive = 2, patch_levels: Positive = 2
     ) -> None:
         super().__init__()
         if input_shape[1:] != image_shape[1:]:

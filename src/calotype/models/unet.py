@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.hourglass import Latent, Padding, Upsampling, make_latent, unit
+from calotype.ranges import Positive
 from calotype.types import Image, ImageShape
 
 
@@ -28,11 +29,11 @@ class UNet(nn.Module):
         self,
         image_shape: ImageShape,
         *,
-        channels: Sequence[int] = (32, 64, 128, 128, 128),
+        channels: Sequence[Positive] = (32, 64, 128, 128, 128),
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
         latent: Latent = "noise",
-        latent_channels: int = 32,
+        latent_channels: Positive = 32,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.pretrained import obtain
+from calotype.ranges import Seed
 from calotype.types import Features, UserError
 
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions between two poolings
@@ -47,7 +48,7 @@ class VGG(nn.Module):
         weights: str = "imagenet",
         pooling: Literal["max", "average"] = "max",
         padding: Literal["zeros", "replicate"] = "zeros",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         layers: dict[str, nn.Module] = {}

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.callbacks.run_state import end_training
 from calotype.metrics.classification import classification_figures
 from calotype.metrics.predictions import Predictions
+from calotype.ranges import AtLeast0
 from calotype.tasks.schedule import parameter_groups, with_schedule
 from calotype.types import DataSpec, LabelledBatch, Needs, UserError
 
@@ -44,7 +45,7 @@ class Classification(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        feature_lr_factor: float = 1.0,
+        feature_lr_factor: AtLeast0 = 1.0,
         flip_test: bool = False,
     ) -> None:
         super().__init__()

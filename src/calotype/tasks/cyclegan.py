@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.metrics.translation import Translations
+from calotype.ranges import AtLeast0, Count
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.schedule import step_schedulers, with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
@@ -44,9 +45,9 @@ class CycleGAN(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        cycle_weight: float = 10.0,
-        identity_weight: float = 0.0,
-        buffer: int = 50,
+        cycle_weight: AtLeast0 = 10.0,
+        identity_weight: AtLeast0 = 0.0,
+        buffer: Count = 50,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

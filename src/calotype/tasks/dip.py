@@ -18,6 +18,7 @@ from calotype.data.operators import Identity
 from calotype.data.tiles import blend_window
 from calotype.metrics.classical_restoration import denoised, enlarged, filled
 from calotype.metrics.restoration import Restoration, psnr, restoration
+from calotype.ranges import AtLeast0, Below1, Positive
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, Needs, SingleImageBatch, UserError
 
@@ -61,10 +62,10 @@ class DeepImagePrior(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         operator: nn.Module,
         stop: Callable[..., Any],
-        iterations: int = 3000,
-        jitter: float = 1 / 30,
-        average: float = 0.99,
-        runs: int = 1,
+        iterations: Positive = 3000,
+        jitter: AtLeast0 = 1 / 30,
+        average: Below1 = 0.99,
+        runs: Positive = 1,
     ) -> None:
         super().__init__()
         if iterations < 1 or runs < 1 or jitter < 0 or not 0 <= average < 1:

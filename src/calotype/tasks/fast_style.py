@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.metrics.style import Stylization, luma_ssim, patch_distance
+from calotype.ranges import AtLeast0
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
 from calotype.types import ContentStyleBatch, DataSpec, Needs, UserError
@@ -44,11 +45,11 @@ class FastStyle(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        content_weight: float = 1.0,
-        style_weight: float = 1.0,
-        tv_weight: float = 0.0,
-        content_layers: Mapping[str, float] | None = None,
-        style_layers: Mapping[str, float] | None = None,
+        content_weight: AtLeast0 = 1.0,
+        style_weight: AtLeast0 = 1.0,
+        tv_weight: AtLeast0 = 0.0,
+        content_layers: Mapping[str, AtLeast0] | None = None,
+        style_layers: Mapping[str, AtLeast0] | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec

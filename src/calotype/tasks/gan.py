@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.losses.adversarial import r1_penalty, slope_penalty
 from calotype.metrics.generation import InceptionDistance, mixture_figures
+from calotype.ranges import Above0, Above0To1, AtLeast0, Below1, Count, Positive
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
@@ -71,22 +72,22 @@ class GAN(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        d_lr_factor: float = 1.0,
-        d_steps: int = 1,
-        g_steps: int = 1,
-        pack: int = 1,
-        r1: float = 0.0,
-        r1_every: int = 1,
-        input_noise: float = 0.0,
-        input_noise_until: float = 0.5,
+        d_lr_factor: Above0 = 1.0,
+        d_steps: Positive = 1,
+        g_steps: Positive = 1,
+        pack: Positive = 1,
+        r1: AtLeast0 = 0.0,
+        r1_every: Positive = 1,
+        input_noise: AtLeast0 = 0.0,
+        input_noise_until: Above0To1 = 0.5,
         noisy: Literal["both", "real"] = "both",
-        average: float = 0.999,
-        candidates: int = 1,
-        samples: int = 10000,
+        average: Below1 = 0.999,
+        candidates: Positive = 1,
+        samples: Positive = 10000,
         classifier: str | None = None,
-        neighbours: int = 5,
+        neighbours: Positive = 5,
         inception: str | None = None,
-        classifier_steps: int = 0,
+        classifier_steps: Count = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -229,10 +230,7 @@ class GAN(LightningModule):
             self.log(f"test/{name}", value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        try:
-            made = [self.optimizer(list(network.parameters())) for network in (self.model.generator, self.model.discriminator)]
-        except (ValueError, TypeError) as error:
-            raise UserError(f"optimizer: {error}") from None
+        made = [self.optimizer(list(network.parameters())) for network in (self.model.generator, self.model.discriminator)]
         for group in made[1].param_groups:
             group["lr"] *= self.d_lr_factor
         scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches) for one in made]

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.data.levels import check_levels
 from calotype.metrics.likelihood import independent_pixels, png_bits
+from calotype.ranges import Below1, Count, Positive, Two
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.pixel_draw import draw_pixels
@@ -52,11 +53,11 @@ class PixelLikelihood(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        levels: int = 2,
+        levels: Two = 2,
         conditional: bool = False,
-        average: float = 0.999,
-        samples: int = 10000,
-        classifier_steps: int = 0,
+        average: Below1 = 0.999,
+        samples: Positive = 10000,
+        classifier_steps: Count = 0,
     ) -> None:
         super().__init__()
         check_levels(levels)
@@ -180,10 +181,7 @@ class PixelLikelihood(LightningModule):
                 self.log(f"test/{name}", value)
 
     def configure_optimizers(self) -> Any:
-        try:
-            made = self.optimizer(list(self.model.parameters()))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"optimizer: {error}") from None
+        made = self.optimizer(list(self.model.parameters()))
         return with_schedule(made, self.scheduler, self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from calotype.ranges import AtLeast0, Below1
 from calotype.types import UserError
 
 
@@ -38,7 +39,7 @@ def step_schedulers(module: LightningModule) -> None:
         scheduler.step()
 
 
-def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
+def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: Below1 = 0.1, final: AtLeast0 = 0.0) -> LambdaLR:
     """Rise in a line over the first `warmup` (share of the steps), then fall along half a cosine to `final` (share of lr).
 
     Every parameter group keeps its own learning rate, which `OneCycleLR` would replace by one.
@@ -55,18 +56,11 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
 
 
 def parameter_groups(module: nn.Module, features: Any, optimizer: Callable[..., Optimizer], feature_lr_factor: float) -> Optimizer:
-    """The optimizer of all trained parameters of `module`; those of `features` learn at a share of the rate.
-
-    Raises:
-        UserError: the optimizer refuses its options.
-    """
+    """The optimizer of all trained parameters of `module`; those of `features` learn at a share of the rate."""
     ids = {id(p) for p in features.parameters()} if isinstance(features, nn.Module) else set()
     trained = [p for p in module.parameters() if p.requires_grad]
     slow, fast = [p for p in trained if id(p) in ids], [p for p in trained if id(p) not in ids]
-    try:
-        made = optimizer([{"params": group} for group in (fast, slow) if group])
-    except (ValueError, TypeError) as error:
-        raise UserError(f"optimizer: {error}") from None
+    made = optimizer([{"params": group} for group in (fast, slow) if group])
     if slow and feature_lr_factor != 1:
         made.param_groups[-1]["lr"] *= feature_lr_factor
     return made

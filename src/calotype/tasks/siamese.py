@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import Evaluation, Pairs, class_groups, evaluate_test, evaluate_validation
 from calotype.metrics.predictions import Predictions
+from calotype.ranges import Above0, AtLeast0, Seed, Two
 from calotype.tasks.collapse import CollapseAlarm
 from calotype.tasks.embeddings import checked_zooms, collected, embedding_size, measure_of, report, views
 from calotype.tasks.fitting import fit_to_training_images
@@ -57,11 +58,11 @@ class Siamese(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        feature_lr_factor: float = 1.0,
+        feature_lr_factor: AtLeast0 = 1.0,
         flip_test: bool = False,
-        zoom_test: Sequence[float] = (1.0,),
-        one_shot_ways: int = 20,
-        eval_seed: int = 0,
+        zoom_test: Sequence[Above0] = (1.0,),
+        one_shot_ways: Two = 20,
+        eval_seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.spec = spec

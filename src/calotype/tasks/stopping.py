@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from calotype.ranges import Count, Inside01, Positive
 from calotype.types import ImageShape, UserError
 
 
@@ -63,7 +64,7 @@ class VarianceStop(nn.Module):
 
     held = None
 
-    def __init__(self, image_shape: ImageShape, *, weight: float = 0.007, start: int = 400, patience: int = 300) -> None:
+    def __init__(self, image_shape: ImageShape, *, weight: Inside01 = 0.007, start: Count = 400, patience: Positive = 300) -> None:
         super().__init__()
         if not 0 < weight < 1:
             raise UserError(f"task.stop: weight={weight} (0 to 1)")
@@ -111,7 +112,7 @@ class HeldOutStop(nn.Module):
         start, patience: in iterations, see `Least`.
     """
 
-    def __init__(self, image_shape: ImageShape, *, share: float = 0.05, start: int = 400, patience: int = 200) -> None:
+    def __init__(self, image_shape: ImageShape, *, share: Inside01 = 0.05, start: Count = 400, patience: Positive = 200) -> None:
         super().__init__()
         if not 0 < share < 1:
             raise UserError(f"task.stop: share={share} (0 to 1)")

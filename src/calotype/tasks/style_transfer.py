@@ -17,6 +17,7 @@ from calotype.callbacks.run_state import end_training
 from calotype.datasets.image_file import read_image
 from calotype.losses.style import Gram
 from calotype.metrics.style import Stylization, luma_ssim, patch_distance
+from calotype.ranges import Above0, AtLeast0, Below1, Positive
 from calotype.tasks.colours import with_chroma_of, with_colours_of
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
@@ -57,15 +58,15 @@ class StyleTransfer(LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         judge: Callable[..., nn.Module] | None = None,
-        content_weight: float = 1.0,
-        style_weight: float = 1.0,
-        tv_weight: float = 0.0,
-        content_layers: Mapping[str, float] | None = None,
-        style_layers: Mapping[str, float] | None = None,
-        scales: Sequence[float] = (1.0,),
-        steps: int = 500,
+        content_weight: AtLeast0 = 1.0,
+        style_weight: AtLeast0 = 1.0,
+        tv_weight: AtLeast0 = 0.0,
+        content_layers: Mapping[str, AtLeast0] | None = None,
+        style_layers: Mapping[str, AtLeast0] | None = None,
+        scales: Sequence[Above0] = (1.0,),
+        steps: Positive = 500,
         start: str = "content",
-        average: float = 0.0,
+        average: Below1 = 0.0,
         colours: Literal["style", "matched", "content"] = "style",
     ) -> None:
         super().__init__()

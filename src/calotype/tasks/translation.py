@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.metrics.translation import Translations
+from calotype.ranges import AtLeast0, Below1
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan import still
@@ -47,9 +48,9 @@ class Translation(LightningModule):
         loss: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        l1_weight: float = 100.0,
-        adversarial_weight: float = 1.0,
-        average: float = 0.999,
+        l1_weight: AtLeast0 = 100.0,
+        adversarial_weight: AtLeast0 = 1.0,
+        average: Below1 = 0.999,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

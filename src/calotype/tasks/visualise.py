@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.callbacks.run_state import end_training
+from calotype.ranges import AtLeast0, Below1, Count, Positive
 from calotype.tasks.schedule import with_schedule
 from calotype.types import DataSpec, UserError
 
@@ -50,12 +51,12 @@ class Visualise(LightningModule):
         model: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        layers: Mapping[str, Sequence[int]] | None = None,
-        channels: int = 6,
-        steps: int = 512,
-        jitter: int = 8,
-        turn: float = 10.0,
-        zoom: float = 0.1,
+        layers: Mapping[str, Sequence[Count]] | None = None,
+        channels: Positive = 6,
+        steps: Positive = 512,
+        jitter: Count = 8,
+        turn: AtLeast0 = 10.0,
+        zoom: Below1 = 0.1,
     ) -> None:
         super().__init__()
         self.spec = spec
