@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts
-from calotype.schema import conf_dir, to_plain
+from calotype.schema import AUTO, conf_dir, to_plain
 from calotype.types import Needs, UserError
 
 # What a sweep can be run by, and the extra of pyproject.toml that it takes.
@@ -47,6 +47,7 @@ def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
         _bind(path, node, _at(plain, path))
     _check_kinds(plain)
     _check_shared(plain)
+    _check_monitors(plain)
     source = plain["init_from"]
     if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
         raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
@@ -258,6 +259,20 @@ def _check_kinds(plain: dict[str, Any]) -> None:
         told = mismatch(**{name: locate(part["_target_"], f"task.{name}") for name, part in parts.items()})
         if told:
             raise ConfigError(told)
+
+
+def _check_monitors(plain: dict[str, Any]) -> None:
+    """What callbacks watch is measured by the task."""
+    task = plain["task"]["_target_"]
+    monitors = getattr(locate(task, "task"), "monitors", {})
+    for name, node in (plain["callbacks"] or {}).items():
+        monitor, key = node.get("monitor"), f"callbacks.{name}.monitor"
+        if monitor == AUTO and not monitors:
+            raise ConfigError(
+                f"{key}=auto: {task.rpartition('.')[2]} has no metric of its own for it; give one, or leave it out: ~callbacks.{name}"
+            )
+        if monitors and monitor not in (None, AUTO, *monitors):
+            raise ConfigError(f"{key}={monitor}: the task measures {', '.join(monitors)}{nearest(str(monitor), monitors)}"[:200])
 
 
 def _data_fits(target: Any, needs: Needs) -> str:

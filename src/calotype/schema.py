@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 HASH_LENGTH = 8
+AUTO = "auto"  # of a callback's monitor: the metric by which the task itself is judged
 # Keys of trainer that came later: left as they are, they leave the hash as it was.
 LATER = {"min_epochs": None, "min_steps": None, "overfit_batches": 0, "gradient_clip_algorithm": "norm"}
 

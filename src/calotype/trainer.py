@@ -16,7 +16,7 @@ from calotype.hardware import precision, strategy
 from calotype.loggers import make_loggers
 from calotype.own_gpu import devices
 from calotype.resume import Start
-from calotype.schema import to_plain
+from calotype.schema import AUTO, to_plain
 from calotype.types import UserError
 
 
@@ -48,12 +48,14 @@ def make_trainer(
     from calotype.callbacks.plain_progress import PlainProgress
     from calotype.callbacks.run_state import RunState
     from calotype.checkpoint_io import AtomicCheckpointIO
+    from calotype.tasks.schedule import ByHand
 
     metrics_csv = MetricsCsv(run_dir / "metrics.csv")
     callbacks: list[Any] = [RunState(metrics_csv), Divergence()]
     if start.optimizer_changes:
         callbacks.append(OptimizerChanges(start.optimizer_changes))
-    for callback in [build(node, f"callbacks.{name}") for name, node in (to_plain(cfg)["callbacks"] or {}).items()]:
+    for name, node in (to_plain(cfg)["callbacks"] or {}).items():
+        callback = build(_watching(node, module), f"callbacks.{name}")
         watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run_dir / "checkpoints")
@@ -68,7 +70,12 @@ def make_trainer(
 
         callbacks.append(Prune(**json.loads(trial)))
     loggers = [metrics_csv, *make_loggers(to_plain(cfg), run_dir, purge_from=purge_from)]
-    hardware = cfg.hardware
+    hardware, settings = cfg.hardware, to_plain(cfg)["trainer"]
+    if not module.automatic_optimization:  # Lightning's Trainer refuses these, and the task does them itself
+        by_hand = ByHand(
+            settings.pop("gradient_clip_val"), settings.pop("gradient_clip_algorithm"), settings.pop("accumulate_grad_batches")
+        )
+        module.by_hand = by_hand
     try:
         return Trainer(
             accelerator=hardware.accelerator,
@@ -87,10 +94,18 @@ def make_trainer(
             use_distributed_sampler=False,  # the DataModules share out by themselves, and without doubles in evaluation
             enable_progress_bar=sys.stdout.isatty(),
             enable_model_summary=False,
-            **{**to_plain(cfg)["trainer"], "profiler": _profiler(cfg.trainer.profiler, run_dir)},
+            **{**settings, "profiler": _profiler(cfg.trainer.profiler, run_dir)},
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
+
+
+def _watching(node: dict[str, Any], module: Any) -> dict[str, Any]:
+    """The node of a callback with the task's own metric, where its monitor is `auto`."""
+    if node.get("monitor") != AUTO:
+        return node
+    monitor, mode = next(iter(module.monitors.items()))
+    return {**node, "monitor": monitor, "mode": mode}
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:

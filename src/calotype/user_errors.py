@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 from calotype.types import UserError
@@ -20,6 +21,8 @@ def as_user_error(error: BaseException) -> UserError | None:
             return UserError(f"the disk is full{f' ({cause.filename})' if cause.filename else ''}: free some space, then resume the run")
         if isinstance(cause, RuntimeError) and "loading state_dict" in str(cause):
             return UserError(other_model(Path("checkpoints/last.ckpt"), cause))
+        if isinstance(cause, RuntimeError) and (watched := re.search(r"metric `(\S+)` which is not available", str(cause))):
+            return UserError(f"callbacks: {watched[1]} is watched, and this data gives no such metric; give another callbacks.NAME.monitor")
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -36,6 +36,15 @@ class Classification(LightningModule):
     """
 
     needs = Needs(batch=LabelledBatch, model="Logits", loss=("logits", "labels"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {
+        "val/loss": "min",
+        "val/accuracy": "max",
+        "val/balanced_accuracy": "max",
+        "val/auroc": "max",
+        "val/average_precision": "max",
+        "train/loss": "min",
+    }
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.metrics.translation import Translations
 from calotype.ranges import AtLeast0, Count
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
-from calotype.tasks.schedule import step_schedulers, with_schedule
+from calotype.tasks.schedule import descend, step_schedulers, with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
 
 
@@ -36,6 +36,8 @@ class CycleGAN(LightningModule):
     """
 
     needs: ClassVar = Needs(batch=ImagePairBatch, model="Translated", loss=("real", "generated"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"val/psnr": "max", "train/cycle": "min"}
 
     def __init__(
         self,
@@ -99,18 +101,14 @@ class CycleGAN(LightningModule):
         loss = self.loss.generator(judges[0](made)) + self.loss.generator(judges[1](unmade)) + self.cycle_weight * cycle
         if self.identity_weight:
             loss = loss + self.identity_weight * ((model.forth(y) - y).abs().mean() + (model.back(x) - x).abs().mean())
-        g_optimizer.zero_grad()
-        self.manual_backward(loss)
-        g_optimizer.step()
+        descend(self, g_optimizer, loss)
         for judge in judges:
             judge.requires_grad_(True)
 
         d_loss = x.new_zeros(())
         for judge, real, generated, earlier in zip(judges, (y, x), (made, unmade), self.earlier, strict=True):
             d_loss = d_loss + self.loss(judge(real), judge(earlier(generated.detach())))
-        d_optimizer.zero_grad()
-        self.manual_backward(d_loss)
-        d_optimizer.step()
+        descend(self, d_optimizer, d_loss)
 
         self.steps += 1
         self.log_dict({"train/d_loss": d_loss.detach(), "train/g_loss": loss.detach(), "train/cycle": cycle.detach()}, prog_bar=True)

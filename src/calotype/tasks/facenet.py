@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -50,6 +50,8 @@ class FaceNet(LightningModule):
     """
 
     needs = Needs(batch=IdentityBatch, model="Embeddings", loss=("embeddings", "labels"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"val/eer": "min", "val/auroc": "max", "val/accuracy": "max", "train/loss": "min", "train/active": "min"}
 
     def __init__(
         self,

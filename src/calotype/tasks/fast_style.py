@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -34,6 +34,8 @@ class FastStyle(LightningModule):
     """
 
     needs = Needs(batch=ContentStyleBatch, model="Stylized", loss=("found", "wanted"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"train/loss": "min", "train/content_loss": "min", "train/style_loss": "min"}
     leaves_out = ("features.",)
 
     def __init__(

@@ -22,7 +22,7 @@ from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.judge import Judge
-from calotype.tasks.schedule import step_schedulers, with_schedule
+from calotype.tasks.schedule import descend, step_schedulers, with_schedule
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
 
 
@@ -62,6 +62,20 @@ class GAN(LightningModule):
     """
 
     needs: ClassVar = Needs(batch=UnlabelledBatch, model="Generated", loss=("real", "generated"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {
+        "val/coverage": "max",
+        "val/density": "max",
+        "val/precision": "max",
+        "val/recall": "max",
+        "val/frechet_distance": "min",
+        "val/kid": "min",
+        "val/classifier_score": "max",
+        "val/condition_accuracy": "max",
+        "val/modes": "max",
+        "val/high_quality": "max",
+        "val/mode_kl": "min",
+    }
     conditional: ClassVar = False
 
     def __init__(
@@ -259,9 +273,7 @@ class GAN(LightningModule):
             total = loss + self.r1 * self.r1_every * penalty
         else:
             total = loss
-        optimizer.zero_grad()
-        self.manual_backward(total)
-        optimizer.step()
+        descend(self, optimizer, total)
         if self.loss.clip is not None:
             with torch.no_grad():
                 for parameter in discriminator.parameters():
@@ -281,9 +293,7 @@ class GAN(LightningModule):
             generated = generated + sigma * torch.randn_like(generated)
         with still(discriminator):
             loss = self.loss.generator(discriminator(self.packed(generated), labels))
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+        descend(self, optimizer, loss)
         discriminator.requires_grad_(True)
         self._log("g", loss, self.model.generator)
         if self.average is not None:

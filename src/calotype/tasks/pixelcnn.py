@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -44,6 +44,8 @@ class PixelLikelihood(LightningModule):
     """
 
     needs = Needs(batch=UnlabelledBatch, model="Predicted", loss=("predicted", "images"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"val/nll_nats": "min", "val/bits_per_dim": "min", "train/bits_per_dim": "min"}
 
     def __init__(
         self,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytorch_lightning import LightningModule
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -30,6 +31,38 @@ def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | 
         raise UserError("scheduler: it must know where training ends; set trainer.max_epochs or trainer.max_steps, or scheduler=none")
     made = scheduler(optimizer, total_steps=max(1, int(total_steps)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
+
+
+@dataclass
+class ByHand:
+    """What Lightning's Trainer does only for tasks that leave the steps to it: clips gradients, adds up those of batches.
+
+    Attributes:
+        clip, algorithm: the largest norm, or value, of the gradient; None for no limit.
+        batches: whose gradients are averaged for one step; an epoch's last ones may be fewer.
+    """
+
+    clip: float | None = None
+    algorithm: str = "norm"
+    batches: int = 1
+    waiting: dict[int, int] = field(default_factory=dict)  # id of an optimizer -> batches since its last step
+
+
+def descend(module: LightningModule, optimizer: Any, loss: Tensor) -> None:
+    """One step of a module that optimizes by hand, or the first part of one (`ByHand.batches`)."""
+    by_hand: ByHand = getattr(module, "by_hand", None) or ByHand()
+    waiting = by_hand.waiting.get(id(optimizer), 0)
+    if waiting == 0:
+        optimizer.zero_grad()
+    module.manual_backward(loss / by_hand.batches if by_hand.batches > 1 else loss)
+    if waiting + 1 < by_hand.batches and not module.trainer.is_last_batch:
+        by_hand.waiting[id(optimizer)] = waiting + 1
+        return
+
+    by_hand.waiting[id(optimizer)] = 0
+    if by_hand.clip is not None:
+        module.clip_gradients(optimizer, gradient_clip_val=by_hand.clip, gradient_clip_algorithm=by_hand.algorithm)
+    optimizer.step()
 
 
 def step_schedulers(module: LightningModule) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -48,6 +48,8 @@ class Siamese(LightningModule):
     """
 
     needs = Needs(batch=PairBatch, model="Embeddings", loss=("logits|distances", "same"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"val/eer": "min", "val/auroc": "max", "val/accuracy": "max", "train/loss": "min", "train/accuracy": "max"}
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from calotype.ranges import AtLeast0, Below1
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan import still
-from calotype.tasks.schedule import step_schedulers, with_schedule
+from calotype.tasks.schedule import descend, step_schedulers, with_schedule
 from calotype.types import DataSpec, ImagePairBatch, Needs, UserError
 
 
@@ -39,6 +39,8 @@ class Translation(LightningModule):
     """
 
     needs: ClassVar = Needs(batch=ImagePairBatch, model="Translated", loss=("real", "generated"))
+    # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
+    monitors: ClassVar = {"val/psnr": "max", "train/l1": "min"}
 
     def __init__(
         self,
@@ -99,16 +101,12 @@ class Translation(LightningModule):
         if self.adversarial_weight:
             real, made = (discriminator(torch.cat([batch.inputs, x], 1)) for x in (batch.targets, generated.detach()))
             d_loss = self.loss(real, made)
-            d_optimizer.zero_grad()
-            self.manual_backward(d_loss)
-            d_optimizer.step()
+            descend(self, d_optimizer, d_loss)
             discriminator.requires_grad_(False)
             with still(discriminator):
                 loss = loss + self.adversarial_weight * self.loss.generator(discriminator(torch.cat([batch.inputs, generated], 1)))
             self.log("train/d_loss", d_loss.detach(), prog_bar=True)
-        g_optimizer.zero_grad()
-        self.manual_backward(loss)
-        g_optimizer.step()
+        descend(self, g_optimizer, loss)
         discriminator.requires_grad_(True)
         self.steps += 1
         if self.average is not None:
