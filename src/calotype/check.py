@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import ConfigCompositionException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -24,6 +26,8 @@ ENGINES: dict[str, dict[str, str]] = {
     "launcher": {"basic": "", "joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
     "sweeper": {"basic": "", "paired": "", "search": "search"},
 }
+
+GROUPS = ("task", "dataset", "data", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")
 
 
 class ConfigError(UserError):
@@ -70,7 +74,11 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         if not wanted:
             raise ConfigError(no_such(key, words))
         raise ConfigError(wrong(key, at(plain, key), wanted, words))
-    if plain.get("data") is None:
+    with open_dict(cfg):
+        for group in GROUPS:
+            cfg.setdefault(group, None)  # ~model takes the key away
+            plain.setdefault(group, None)
+    if plain["data"] is None:
         raise ConfigError("data: must be given, as data=VALUE")
     return plain
 
@@ -127,7 +135,25 @@ def tell_hydra(error: BaseException) -> str:
         return f"{place}not YAML ({getattr(error, 'problem', None) or error})"
     if isinstance(error, OmegaConfBaseException):
         return tell(error)
+    if present := re.search(r"An item is already at '(.*?)'", str(error)):
+        return f"{present[1]}: it is in the config already; leave out the +"
     return " ".join(str(error).split())
+
+
+def refuse_wrong_choices(overrides: Iterable[str]) -> None:
+    """Raise ConfigError where a group is given anything but names: Hydra reads a list as names, and ends in a traceback."""
+    for override in overrides:
+        key, sign, value = override.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        if not sign or not value.startswith("[") or not (conf_dir() / group).is_dir():
+            continue
+        items = yaml.safe_load(value) if "$" not in value else []
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ConfigError(f"{override}: a group takes the name of a choice, as {group}={next(_choices(group), 'NAME')}")
+
+
+def _choices(group: str) -> Iterator[str]:
+    return (path.stem for path in sorted((conf_dir() / group).glob("*.yaml")))
 
 
 def nearest(name: str, legal: Iterable[str], most: int = 1) -> str:
@@ -141,6 +167,11 @@ def takes(legal: Sequence[str]) -> str:
     """` (it takes A, B)`, shortened."""
     text = ", ".join(legal)
     return f" (it takes {text if len(text) <= 100 else text[:99] + '…'})" if legal else " (it takes none)"
+
+
+def listed(options: Sequence[str], most: int = 3) -> str:
+    """`a | b | c`, the first of many."""
+    return " | ".join(options[:most]) + (" | ... (see --help)" if len(options) > most else "")
 
 
 def locate(target: str, path: str) -> Any:
@@ -191,7 +222,9 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
     except (TypeError, ValueError):
         raise ConfigError(f"{path}._target_={node['_target_']}: not something that can be called") from None
     named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    # A module without a constructor of its own has Module's, which takes nothing but looks as if it took all.
+    is_bare = getattr(getattr(target, "__init__", None), "__qualname__", "") == "Module.__init__"
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not is_bare
     given = {str(key) for key in raw if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")}
     shared = shared_parts(target, path)
     for name in sorted(given & set(shared)):
@@ -199,8 +232,8 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
 
     provided = {*_framework_arguments(path), *shared}
     for name in sorted(given - set(named)):
-        if not takes_any:
-            legal = sorted(set(named) - provided)
+        legal = sorted(set(named) - provided)
+        if not takes_any or name.startswith("_") or get_close_matches(name, legal, n=1, cutoff=0.7):
             what = str(node["_target_"]).rpartition(".")[2]
             raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal, most=3) or takes(legal)}")
     if not node.get("_partial_") and "_args_" not in raw:
@@ -246,10 +279,10 @@ def _check_kinds(plain: dict[str, Any]) -> None:
     for group, fits in (("data", _data_fits), ("model", _model_fits), ("loss", _loss_fits)):
         part = plain.get(group)
         if not isinstance(part, dict) or "_target_" not in part:
-            raise ConfigError(f"{group}: task={task} needs one; choose {group}={' | '.join(_fitting(group, fits, needs))}")
+            raise ConfigError(f"{group}: task={task} needs one; choose {group}={listed(_fitting(group, fits, needs))}")
         wrong = fits(locate(part["_target_"], group), needs)
         if wrong:
-            options = " | ".join(_fitting(group, fits, needs))
+            options = listed(_fitting(group, fits, needs))
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:

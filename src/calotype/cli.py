@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from calotype.check import ConfigError, check_root, nearest
+from calotype.check import ConfigError, check_root, nearest, refuse_wrong_choices
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
 from calotype.schema import conf_dir
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["fetch"]:
             return _fetch(given[1:])
         _refuse_options(given)
+        refuse_wrong_choices(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
                 raise SystemExit(say("resume= goes on with one run; leave out -m", USAGE_ERROR))

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from calotype.check import ConfigError
+from calotype.check import ConfigError, refuse_wrong_choices
 from calotype.schema import conf_dir
 
 
@@ -22,6 +22,7 @@ def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydr
         folder: of the primary config, config.yaml; the project's by default.
         hydra: keep Hydra's own node.
     """
+    refuse_wrong_choices(overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str((folder or conf_dir()).resolve()), version_base="1.3"):
         return compose("config", list(overrides), return_hydra_config=hydra)
