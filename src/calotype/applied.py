@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from calotype.compose import load_config
+from calotype.datasets.image_file import read_image
 from calotype.runner import load
 from calotype.types import DataSpec, UserError
 
@@ -49,6 +50,19 @@ def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:
         if target.resolve() in own:
             raise UserError(f"{target}: the result would take the image's own place; give another --out")
     return targets
+
+
+def prepared(path: str | Path, preprocess: Callable[[Tensor], Tensor], spec: DataSpec) -> Tensor:
+    """Return the image in a file as the network takes it, uint8 (C, H, W). Raises UserError, which names the file."""
+    return fit(preprocessed(path, read_image(Path(path), spec.channels), preprocess), spec)
+
+
+def preprocessed(path: str | Path, image: Tensor, preprocess: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `preprocess(image)`. Raises UserError, which names the file, where the image is smaller than the run's crop."""
+    try:
+        return preprocess(image)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def fit(image: Tensor, spec: DataSpec) -> Tensor:

@@ -13,9 +13,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from calotype.applied import fit, load_for, look_for, targets_in
+from calotype.applied import fit, load_for, look_for, prepared, preprocessed, targets_in
 from calotype.building import build
-from calotype.datasets.image_file import is_image_file, read_image
+from calotype.datasets.image_file import read_image
+from calotype.datasets.image_folder import images_in
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.metrics.decision import Decision
 from calotype.tiled import TILE_PIXELS, Given, paint
@@ -58,7 +59,7 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
     look_for(images)
     preprocess = build(cfg.data.preprocess)
     for path in images:
-        pixels = fit(preprocess(read_image(Path(path), spec.channels)), spec)
+        pixels = prepared(path, preprocess, spec)
         with torch.no_grad():
             probabilities = module(pixels[None].float() / 255).exp()[0]
         values, indices = probabilities.topk(top)
@@ -177,9 +178,9 @@ def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
         raise UserError(f"{folder}: no such folder; give one that holds a folder for each person")
     people = []
     for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = sorted(p for p in sub.iterdir() if is_image_file(p))
+        files, note = images_in(sub)
         if not files:
-            raise UserError(f"{sub}: no images of that person; add one or remove the folder")
+            raise UserError(f"{sub}: no images of that person{f' ({note})' if note else ''}; add one or remove the folder")
         people.append((sub.name, files))
     if not people:
         raise UserError(f"{folder}: no folders of people in it; make one for each person, named as the person")
@@ -208,13 +209,13 @@ class Verifier:
     def embed(self, images: Sequence[str | Path]) -> tuple[Tensor, str]:
         """Embeddings (N, D), and a note where images were of unlike size, or not of the training images', and were resized."""
         read = [read_image(Path(path), self.spec.channels) for path in images]
-        prepared = [self.preprocess(image) for image in read]
-        pixels = torch.stack([fit(image, self.spec) for image in prepared])
+        made = [preprocessed(path, image, self.preprocess) for path, image in zip(images, read, strict=True)]
+        pixels = torch.stack([fit(image, self.spec) for image in made])
         with torch.no_grad():
             embeddings = torch.cat([self.module(part.float() / 255) for part in pixels.split(64)])
         sizes = sorted({f"{image.shape[2]}x{image.shape[1]}" for image in read})
         height, width = self.spec.image_shape[1:]
-        resized = len(sizes) > 1 or any(image.shape[1:] != (height, width) for image in prepared)
+        resized = len(sizes) > 1 or any(image.shape[1:] != (height, width) for image in made)
         return embeddings, f"sizes {' and '.join(sizes)} brought to {width}x{height}" if resized else ""
 
     @property

@@ -29,6 +29,7 @@ SHARED = {
         "levels": "data.levels",
     },
     "data": {"dataset": "dataset"},
+    "dataset": {"output_dir": "paths.output_dir"},
 }
 
 
@@ -94,8 +95,11 @@ def shortened(text: str, most: int) -> str:
 
 
 def build_data(config: Plain | DictConfig) -> Any:
-    """The DataModule, with its source of images."""
+    """The DataModule, with its source of images. Image files of this process may be as large as the config says."""
+    from calotype.images import set_max_megapixels
+
     plain = _plain(config)
+    set_max_megapixels(plain.get("max_megapixels"))
     return build(plain["data"], "data", **_shared(plain, "data"))
 
 
@@ -123,7 +127,13 @@ def _shared(config: Plain, group: str) -> dict[str, Any]:
     target = _located(config[group]["_target_"])
     found = {name: at(config, place) for name, place in shared_parts(target, group).items()}
     places = shared_parts(target, group)
-    return {name: build(part, places[name]) if isinstance(part, Mapping) and "_target_" in part else part for name, part in found.items()}
+    return {name: _built(config, name, places[name], part) for name, part in found.items()}
+
+
+def _built(config: Plain, name: str, place: str, part: Any) -> Any:
+    if not (isinstance(part, Mapping) and "_target_" in part):
+        return part
+    return build(part, place, **(_shared(config, name) if name in SHARED else {}))
 
 
 def _located(target: str) -> Any:

@@ -258,6 +258,8 @@ def _check_values(path: str, target: Any, values: dict[str, Any]) -> None:
 def _check_shared(plain: dict[str, Any]) -> None:
     """What a task or DataModule must have from another place of the config is there."""
     for group in SHARED:
+        if not isinstance(plain[group], dict) or "_target_" not in plain[group]:
+            continue  # a data set that the task does without
         target = locate(str(plain[group]["_target_"]), group)
         parameters = inspect.signature(target).parameters
         for name, place in shared_parts(target, group).items():

@@ -14,6 +14,9 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
     parser = Parser(prog="calotype-apply", description="Use a finished run on new inputs.")
     parser.add_argument("run", help="run folder")
+    parser.add_argument(
+        "--max-megapixels", type=float, metavar="N", help="refuse image files of more than so many million pixels (default 250)"
+    )
     commands = parser.add_subparsers(prog="calotype-apply RUN", dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
@@ -94,7 +97,9 @@ def _seed(text: str) -> int:
 def _applied(options: argparse.Namespace) -> Iterator[str]:
     """What `calotype-apply` prints."""
     from calotype import apply
+    from calotype.images import set_max_megapixels
 
+    set_max_megapixels(options.max_megapixels)
     if options.command == "classify":
         for path, labels in apply.classify(options.run, options.images, top=options.top):
             yield "\t".join([path, *(f"{label} {probability:.4f}" for label, probability in labels)])

@@ -111,9 +111,10 @@ def _log_picture(logger: Any, kind: str, path: Path) -> None:
         logger.log_image(key=key, images=[str(path)])
     elif kind == "TensorBoardLogger":
         import numpy as np
-        from PIL import Image
 
-        with Image.open(path) as image:
+        from calotype.images import open_image
+
+        with open_image(path) as image:
             logger.experiment.add_image(key, np.asarray(image.convert("RGB")), dataformats="HWC")
     elif kind == "MLFlowLogger":
         logger.experiment.log_artifact(logger.run_id, str(path), "images")

@@ -17,7 +17,7 @@ from calotype.schema import conf_dir, flat, to_plain
 from calotype.types import UserError
 
 FREE_GROUPS = ("trainer", "hardware", "paths", "logger", "callbacks")  # every key of them may change
-FREE_KEYS = ("name", "test_with")
+FREE_KEYS = ("name", "test_with", "max_megapixels")
 COMMANDS = ("resume", "dry_run", "retry", "fail_fast")  # no settings of the run
 SPEED_KEYS = ("num_workers", "ram_budget_mb")
 # Last parts of the keys that say where files lie. That they hold the same data is checked when they are read.

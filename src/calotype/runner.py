@@ -216,6 +216,7 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
     import torch
     from pytorch_lightning import seed_everything
 
+    from calotype.data.summary import summary
     from calotype.models.pretrained import downloads_in
 
     began = time.perf_counter()
@@ -229,6 +230,8 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
     with downloads_in(Path(cfg.paths.data_dir)):
         datamodule = build_data(cfg)
         data_seconds = time.perf_counter() - began
+        if record is not None and (line := summary(datamodule)):
+            print(line, flush=True)
         reference = _reference(cfg, datamodule, is_main=record is not None)
         training = Training.prepare(cfg, run_dir, start, datamodule, record)
         with _pretrained(cfg, run_dir, has_checkpoint=training.checkpoint is not None):

@@ -53,13 +53,18 @@ def config_hash(cfg: DictConfig) -> str:
         if not isinstance(plain.get(key), dict):
             plain[key] = {}  # the check tells of it, later
     paths = plain.pop("paths")
-    for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast"):
+    for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast", "max_megapixels"):
         plain.pop(key, None)
     for key, default in LATER.items():
         if plain["trainer"].get(key) == default:
             plain["trainer"].pop(key, None)
     if plain.get("init_from") is None:
         plain.pop("init_from", None)
+    # What earlier versions did not have keeps its hash while it is off: evidence still comes from its config.
+    data = plain.get("data")
+    preprocess = data.get("preprocess") if isinstance(data, dict) else None
+    if isinstance(preprocess, dict) and preprocess.get("invert") is False:
+        del preprocess["invert"]
     plain["hardware"].pop("timeout", None)  # how long processes wait changes no figure
     data_dir = paths.get("data_dir", "")
 

@@ -74,6 +74,7 @@ class RootSettings(Settings):
     retry: bool
     fail_fast: bool
     test_with: Literal["best", "last"]
+    max_megapixels: Above0
     trainer: TrainerSettings
     hardware: HardwareSettings
     paths: PathSettings

@@ -39,6 +39,9 @@ class Source:
         labels: int64 (N,) into `class_names`, or None.
         class_names: of classes or identities; empty without labels.
         test: bool (N,), the official test set where there is one.
+        val: bool (N,), the official validation set where there is one.
+        split_folders: the folders that hold these sets and the training images (`train`, `val`, `test`), where folders do.
+        notes: what was passed over as it was read, for the line that a run prints of its data.
         root: folder that `items` are named relative to in a manifest.
         degraded: the images are noisy, small or have holes, and are to be restored as they stand.
         clean: their originals, where they are known.
@@ -57,6 +60,16 @@ class Source:
     clean: Tensor | None = None
     centres: Tensor | None = None
     std: float = 0.0
+    val: Tensor | None = None
+    split_folders: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise UserError where the fields do not fit one another: half of the images would be lost silently, or the checkpoint."""
+        if fault := _fault_of_items(self) or _fault_of_labels(self):
+            raise UserError(f"dataset {self.name}: {fault}")
+        object.__setattr__(self, "class_names", tuple(map(_plain_text, self.class_names)))
+        object.__setattr__(self, "name", _plain_text(self.name))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -67,6 +80,64 @@ class Source:
         if not isinstance(item, Path):
             return str(index)
         return item.relative_to(self.root).as_posix() if self.root else item.name
+
+
+def _plain_text(name: str) -> str:
+    """Return a name that can be stored and printed.
+
+    NumPy's strings are strings, but a checkpoint that holds them cannot be read again; names of files need not be UTF-8.
+    """
+    return str(name).encode(errors="backslashreplace").decode()
+
+
+def _fault_of_items(source: Source) -> str:
+    """Return what is wrong with the items of a source, or nothing."""
+    import torch
+
+    items = source.items
+    if len(items) == 0:
+        return "it holds nothing"
+    if not isinstance(items, torch.Tensor):
+        strange = [item for item in items if not isinstance(item, Path)]
+        if strange:
+            return f"items: a tensor, or pathlib.Path of image files, not {type(strange[0]).__name__}"
+        return "" if source.channels in (1, 3) else f"channels={source.channels}: 1 (grey) or 3 (color) of image files"
+
+    kind = f"{str(items.dtype).removeprefix('torch.')} {tuple(items.shape)}"
+    is_image = items.ndim == 4 and items.dtype in (torch.uint8, torch.float32)
+    if not is_image and not (items.ndim == 2 and items.dtype == torch.float32):
+        return f"items: images (N, C, H, W) as uint8, or as float32 in [0, 1], or float32 vectors (N, D), not {kind}"
+    if 0 in items.shape:
+        return f"items: {kind} hold nothing"
+    if is_image and items.dtype == torch.float32 and (items.min() < 0 or items.max() > 1):
+        return f"items: float32 images lie in [0, 1], not {items.min():g} to {items.max():g}; divide 8-bit values by 255"
+    if is_image and items.shape[1] != source.channels:
+        return f"channels={source.channels}: its images {tuple(items.shape)} have {items.shape[1]}"
+    return ""
+
+
+def _fault_of_labels(source: Source) -> str:
+    """Return what is wrong with the labels, names and official sets of a source, or nothing."""
+    import torch
+
+    count, labels, names = len(source), source.labels, source.class_names
+    strange = [name for name in names if not isinstance(name, str)]
+    if strange:
+        return f"class_names: text, not {strange[0]!r} ({type(strange[0]).__name__})"
+    for field in ("test", "val"):
+        mask = getattr(source, field)
+        if mask is not None and (not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (count,)):
+            return f"{field}: a tensor of bool ({count},), one for each item"
+    if labels is None:
+        return ""
+
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (count,):
+        kind = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
+        return f"labels: a tensor of int64 ({count},), one for each item, not {kind}"
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(names):
+        return f"labels: {low} to {high}, and there are {len(names)} class_names, which are counted from 0"
+    return ""
 
 
 class DataSpec(NamedTuple):

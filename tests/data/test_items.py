@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 
 from calotype.data.items import Items, with_labels
 from calotype.data.preprocess import Preprocess
+from calotype.data.sampler import EpochSampler
+from calotype.images import max_megapixels, set_max_megapixels
 from calotype.types import Source, UserError
 
 PEAK = """
@@ -88,3 +91,46 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     items = Items(with_labels(Source(name="s", items=paths, channels=1)), Preprocess(size=4), ram_budget=10**6)
     with pytest.raises(UserError, match=r"2\.png: not an image"):
         items.load()
+
+
+def test_photographs_of_one_shown_size_need_no_resize(tmp_path: Path) -> None:
+    """Stored as 12 x 8 and turned, or as 8 x 12: one size to a viewer. Once a traceback, or "differ in size"."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paths = [tmp_path / f"{i}.{suffix}" for i, suffix in enumerate(["jpg", "jpg", "png", "tif"])]
+    for path in paths[:1]:
+        Image.new("RGB", (8, 12)).save(path)
+    for path in paths[1:]:
+        Image.new("RGB", (12, 8)).save(path, exif=exif)
+    for budget in (0, 10**6):
+        items = Items(with_labels(Source(name="s", items=paths, channels=3)), Preprocess(), ram_budget=budget)
+        items.load()
+        assert items.pixels(torch.arange(4)).shape == (4, 3, 12, 8)
+    Image.new("RGB", (8, 12)).save(paths[1], exif=exif)
+    with pytest.raises(UserError, match=r"differ in size \(.*0.jpg is 8x12, .*1.jpg is 12x8\): set data.preprocess.size"):
+        Items(with_labels(Source(name="s", items=paths, channels=3)), Preprocess(), ram_budget=0)
+
+
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
+    for i, side in enumerate((9, 9, 7)):
+        Image.new("L", (side, 9)).save(tmp_path / f"{i}.png")
+    source = with_labels(Source(name="s", items=sorted(tmp_path.glob("*.png")), channels=1))
+    with pytest.raises(UserError, match=r"2\.png: data.preprocess.crop=\[8, 8\]: an image of 9x7"):
+        Items(source, Preprocess(crop=8), ram_budget=10**6).load()
+
+
+def test_workers_know_the_limit_of_pixels(tmp_path: Path) -> None:
+    Image.new("L", (1200, 1000)).save(tmp_path / "a.png")
+    set_max_megapixels(1)
+    try:
+        source = with_labels(Source(name="s", items=[tmp_path / "a.png"], channels=1))
+        with pytest.raises(UserError, match=r"more than max_megapixels=1"):
+            Items(source, Preprocess(size=4), ram_budget=0)
+        set_max_megapixels(2)
+        loader = Items(source, Preprocess(size=4), ram_budget=0).loader(EpochSampler([0], batch_size=1, train=False), num_workers=1)
+        init = pickle.loads(pickle.dumps(loader.worker_init_fn))
+        set_max_megapixels(None)
+        init(0)
+        assert max_megapixels() == 2
+    finally:
+        set_max_megapixels(None)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from calotype.data.jpeg import Jpeg
 from calotype.data.operators import Blur, Downsample, Identity
+from calotype.datasets.image_file import read_deep, turned
 from calotype.types import UserError
 
 
@@ -84,6 +85,57 @@ def test_tables_of_a_file(sampling: int, tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     with pytest.raises(UserError, match=r"photo.png: not a JPEG file"):
         Jpeg(file=str(tmp_path / "photo.png"))
+
+
+SAMPLINGS = {"4:4:4": (0x111111, (1, 1)), "4:2:2": (0x211111, (1, 2)), "4:4:0": (0x121111, (2, 1)),
+             "4:2:0": (0x221111, (2, 2)), "4:1:1": (0x411111, (1, 4))}  # fmt: skip
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_phones_file_is_as_an_upright_one(sampling: str, tmp_path: Path) -> None:
+    """Blocks, tables and the resolution of colour lie as the file stores them, and the image is shown turned."""
+    cv2 = pytest.importorskip("cv2")
+    factor, colour = SAMPLINGS[sampling]
+    pixels = skimage.data.astronaut()[96:215, 144:249]  # sides that are no multiples of a block
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor, cv2.IMWRITE_JPEG_QUALITY, 40]
+    encoded = cv2.imencode(".jpg", pixels[..., ::-1], options)[1].tobytes()
+    residuals, losses = [], []
+
+    for orientation in (1, 2, 3, 6, 7, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = exif.tobytes()
+        segment = b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data
+        path = tmp_path / f"{orientation}.jpg"
+        path.write_bytes(encoded[:2] + segment + encoded[2:])
+        clean = turned(pixels, orientation).copy()
+        clean = torch.from_numpy(clean).permute(2, 0, 1)[None].float() / 255
+        decoded = read_deep(path)[None]
+        operator = Jpeg(file=str(path))
+        assert operator.colour == colour
+        residuals.append(float((operator(clean) - decoded).abs().mean() * 255))
+        losses.append(float((clean - decoded).abs().mean() * 255))
+
+    assert max(residuals) < 0.25 * min(losses)
+    assert max(residuals) - min(residuals) < 1e-3, residuals
+
+
+def test_the_tables_of_each_component_count(tmp_path: Path) -> None:
+    flat, steep = [2] * 64, [2 + 3 * row for row in range(8) for _ in range(8)]  # coarse for details along one axis alone
+    pixels = skimage.data.astronaut()[96:224, 144:272]
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", qtables=[flat, steep], subsampling=0)
+    operator = Jpeg(file=str(tmp_path / "a.jpg"))
+    assert [table.flatten().tolist() for table in operator.tables] == [flat, steep, steep]
+
+
+def test_colours_that_are_not_luma_and_two_differences_are_refused(tmp_path: Path) -> None:
+    Image.new("CMYK", (16, 16)).save(tmp_path / "cmyk.jpg")
+    Image.new("RGB", (16, 16)).save(tmp_path / "rgb.jpg", keep_rgb=True)
+    for name in ("cmyk.jpg", "rgb.jpg"):
+        with pytest.raises(UserError, match=rf"{name}: a JPEG of \d components that are not luma and colour"):
+            Jpeg(file=str(tmp_path / name))
+    with pytest.raises(UserError, match="no such file"):
+        Jpeg(file=str(tmp_path / "absent.jpg"))
 
 
 @pytest.mark.parametrize("operator", [Identity(), Downsample(factor=2), Blur(radius=1.0), Jpeg(quality=50)])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from calotype.data.preprocess import Preprocess, foreground
+from calotype.data.preprocess import Preprocess, border_of, foreground
 from calotype.types import UserError
 
 IMAGE = torch.arange(3 * 6 * 8, dtype=torch.uint8).view(3, 6, 8)
@@ -70,3 +70,23 @@ def test_ellipse_keeps_the_middle() -> None:
 def test_refuses(options: dict) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
         Preprocess(**options)
+
+
+@pytest.mark.parametrize("crop", [9, [7, 8], [6, 9]])
+def test_a_crop_larger_than_the_image_is_refused(crop: int | list[int]) -> None:
+    """It was padded with black, silently."""
+    with pytest.raises(UserError, match=r"data.preprocess.crop=.* an image of 6x8 \(height x width\) is smaller"):
+        Preprocess(crop=crop)(IMAGE)
+    assert Preprocess(crop=[6, 8])(IMAGE).shape == (3, 6, 8)
+
+
+def test_invert() -> None:
+    assert torch.equal(Preprocess(invert=True)(IMAGE), 255 - IMAGE)
+    dark = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    dark[:, 2:6, 2:6] = 250  # most of its middle is bright
+    assert torch.equal(Preprocess(invert="auto")(dark), dark)
+    assert torch.equal(Preprocess(invert="auto")(255 - dark), dark)
+    batch = torch.stack([dark, 255 - dark, dark])
+    assert torch.equal(Preprocess(invert="auto")(batch), torch.stack([dark] * 3))
+    assert torch.equal(Preprocess(invert="auto", rotate=45)(255 - dark), Preprocess(rotate=45)(dark))  # before corners turn black
+    assert torch.equal(border_of(torch.arange(9).view(1, 3, 3)).sort().values, torch.tensor([[0, 1, 2, 3, 5, 6, 7, 8]]))

@@ -115,7 +115,9 @@ def test_splits_are_those_of_a_mask_for_each_class(seed: int) -> None:
     kept = [np.random.RandomState([seed, k, 2]).permutation(train[labels[train] == k])[:3] for k in range(30)]
     assert thinned(split, torch.from_numpy(labels), 3, seed).train == tuple(sorted(np.concatenate(kept).tolist()))
 
-    source = Source(name="s", items=torch.arange(len(labels))[:, None], channels=0, labels=torch.from_numpy(labels), class_names=names)
+    source = Source(
+        name="s", items=torch.arange(len(labels)).float()[:, None], channels=0, labels=torch.from_numpy(labels), class_names=names
+    )
     few = []
     for k in range(30):
         items = np.flatnonzero(labels == k)
@@ -142,7 +144,7 @@ def test_forty_thousand_identities_are_looked_at_once_each(monkeypatch: pytest.M
     """Whatever is done for one identity looks at its own items alone: all together at each item a few times."""
     n = 40_000
     labels = torch.arange(n).repeat_interleave(4)
-    source = Source(name="s", items=labels[:, None], channels=0, labels=labels, class_names=tuple(map(str, range(n))))
+    source = Source(name="s", items=labels.float()[:, None], channels=0, labels=labels, class_names=tuple(map(str, range(n))))
     looked_at = 0
 
     def counted(function):  # type: ignore[no-untyped-def]

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from calotype import images
+from calotype.building import build_data
+from calotype.compose import compose_config
+from calotype.data.fingerprint import data_hash
+from calotype.data.identity_batches import IdentityBatches
+from calotype.data.labelled import Labelled
+from calotype.data.pairs import Pairs
+from calotype.data.preprocess import Preprocess
+from calotype.data.summary import summary
+from calotype.data.unlabelled import Unlabelled
 from calotype.datasets.image_folder import image_folder
 from calotype.types import UserError
 
@@ -56,3 +67,155 @@ def test_errors(image_root: Path, tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(image_root / "stray.png")
     with pytest.raises(UserError, match=r"stray.png: an image beside the class folders"):
         image_folder(str(image_root))
+
+
+def picture(path: Path, level: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4), level).save(path)
+
+
+def split_root(root: Path, *sides: str, classes: tuple[str, ...] = ("a", "b")) -> Path:
+    """Four images of each class on each side."""
+    for side in sides:
+        for name in classes:
+            for i in range(4):
+                picture(root / side / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_the_folders_own_split(val: str, tmp_path: Path) -> None:
+    """Six classes, once: train/a, train/b, ..."""
+    source = image_folder(str(split_root(tmp_path, "train", val, "test")))
+    assert source.class_names == ("a", "b")
+    assert source.split_folders == ("train", val, "test")
+    data = Labelled(dataset=source, preprocess=Preprocess(), val_fraction=0.5, test_fraction=0.4)
+    for side, folder in (("train", "train"), ("val", val), ("test", "test")):
+        assert {name.split("/")[0] for name in data.split_manifest[side]} == {folder}
+        assert len(data.split_manifest[side]) == 8
+    assert data.split_manifest["kind"] == f"folders train/{val}/test"
+    assert summary(data) == f"{tmp_path.name}: 24 images of 2 classes (train 8, val 8, test 8; split by its folders)"
+
+
+def test_a_side_without_a_folder_is_drawn_from_the_training_images(tmp_path: Path) -> None:
+    source = image_folder(str(split_root(tmp_path, "train", "test")))
+    data = Labelled(dataset=source, preprocess=Preprocess(), val_fraction=0.25, test_fraction=0.4)
+    assert data.split_manifest["sizes"] == {"train": 6, "val": 2, "test": 8}
+    assert all(name.startswith("train/") for name in data.split_manifest["val"])
+
+
+def test_sides_without_classes(tmp_path: Path) -> None:
+    for side, count in (("train", 5), ("test", 2)):
+        for i in range(count):
+            picture(tmp_path / side / f"{i}.png")
+    source = image_folder(str(tmp_path))
+    assert source.labels is None
+    data = Unlabelled(dataset=source, preprocess=Preprocess(), val_fraction=0)
+    assert data.split_manifest["sizes"] == {"train": 5, "val": 0, "test": 2}
+
+
+@pytest.mark.parametrize("names", [("train",), ("test", "val"), ("train", "test", "car"), ("train", "val", "valid")])
+def test_other_folders_are_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        picture(tmp_path / name / "0.png")
+    source = image_folder(str(tmp_path))
+    assert source.split_folders == ()
+    assert source.class_names == tuple(sorted(names))
+
+
+def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
+    split_root(tmp_path, "train", "test")
+    picture(tmp_path / "test" / "only here" / "0.png")
+    with pytest.raises(UserError, match=r"class 'only here' has 0 training image\(s\)"):
+        Labelled(dataset=image_folder(str(tmp_path)), preprocess=Preprocess())
+
+
+def test_identities_of_the_folders_own_split(tmp_path: Path) -> None:
+    split_root(tmp_path, "train", classes=("ann", "bob", "cy", "dan"))
+    split_root(tmp_path, "val", classes=("eve", "flo"))
+    split_root(tmp_path, "test", classes=("gil", "hal"))
+    for kind in (IdentityBatches, Pairs):
+        data = kind(dataset=image_folder(str(tmp_path)), preprocess=Preprocess())
+        for side in ("train", "val", "test"):
+            assert {name.split("/")[0] for name in data.split_manifest[side]} == {side}
+    split_root(tmp_path, "test", classes=("ann",))
+    for kind in (IdentityBatches, Pairs):
+        with pytest.raises(UserError, match=r"ann: images in train and test, and no identity may stand on two sides"):
+            kind(dataset=image_folder(str(tmp_path)), preprocess=Preprocess())
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    store, root = tmp_path / "store", tmp_path / "root"
+    for name in ("cat", "dog"):
+        picture(store / name / "0.png")
+    root.mkdir()
+    (root / "cat").symlink_to(store / "cat")
+    (root / "dog").symlink_to(Path("..") / "store" / "dog")
+    assert image_folder(str(root)).class_names == ("cat", "dog")
+    (root / "cat" / "again").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)
+    (root / "a link").symlink_to(root / "dog")
+    (root / "broken.png").symlink_to(root / "nowhere.png")
+    source = image_folder(str(root))
+    assert source.class_names in (("a link", "cat"), ("cat", "dog"))  # one of two links to the same folder
+    assert source.notes == ("3 link to a folder that is read already", "1 broken link")
+    assert len(source) == 2
+    (tmp_path / "linked").symlink_to(root)
+    assert len(image_folder(str(tmp_path / "linked"))) == 2
+
+
+def test_what_is_no_image_is_counted_and_named(image_root: Path) -> None:
+    Image.open(image_root / "dark" / "0.png").save(image_root / "dark" / "0.jfif", "JPEG")
+    for name in ("notes.txt", "more.txt", "raw.cr2", "README"):
+        (image_root / "dark" / name).write_text("x")
+    (image_root / "bright" / "phone.xyz").write_text("x")
+    os.mkfifo(image_root / "bright" / "pipe.png")
+    source = image_folder(str(image_root))
+    assert len(source) == 25
+    assert set(source.notes[1:]) <= {"1 .cr2", "1 file without a suffix", "1 .xyz", "1 pipe or device", "1 others"}
+    assert source.notes[0] == "2 .txt"
+    data = Labelled(dataset=source, preprocess=Preprocess())
+    assert summary(data).startswith("pictures: 25 images of 2 classes (train ")
+    assert "; passed over: 2 .txt, 1 " in summary(data)
+
+
+def test_a_format_whose_decoder_is_missing_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "formats", lambda: images.FORMATS)
+    picture(tmp_path / "a" / "0.png")
+    (tmp_path / "a" / "1.HEIC").write_bytes(b"x")
+    assert image_folder(str(tmp_path)).notes == ("1 .heic (pip install 'calotype[heic]')",)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.heic").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"b: the class has no images \(1 .heic \(pip install 'calotype\[heic\]'\)\)"):
+        image_folder(str(tmp_path))
+
+
+def test_own_outputs_are_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.png")
+    run = tmp_path / "outputs" / "classification" / "default" / "now"
+    picture(run / "images" / "curves.png")
+    (run / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    source = image_folder(".")
+    assert source.class_names == ("cat", "dog")
+    assert source.notes == ("1 run folder",)
+    picture(tmp_path / "outputs" / "painted" / "a.png")
+    assert image_folder(".", output_dir="outputs").class_names == ("cat", "dog")
+    cfg = compose_config(["dataset=image_folder", "dataset.root=.", "paths.output_dir=outputs", "data.test_fraction=0"])
+    cfg.data.val_fraction = 0
+    assert build_data(cfg).dataset.class_names == ("cat", "dog")
+    assert len(image_folder("outputs/painted", output_dir="outputs")) == 1
+
+
+def test_names_that_are_not_utf8_or_long(tmp_path: Path) -> None:
+    names = (os.fsdecode(b"caf\xe9"), "n" * 250, "a=b(c)#'\"", "\u732b", "50%$#$")
+    for name in names:
+        picture(tmp_path / name / f"{name[:200]}.png")
+    source = image_folder(str(tmp_path))
+    assert sorted(source.class_names) == sorted((r"caf\udce9", *names[1:]))
+    for name in source.class_names:
+        name.encode()
+    data_hash(source)
+    with pytest.raises(UserError, match="no such folder"):
+        image_folder("x" * 300)

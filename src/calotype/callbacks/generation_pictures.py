@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def film(folder: Path, path: Path) -> None:
         return
     step = -(-len(files) // FRAMES)
     chosen = files[::-1][::step][::-1]  # the last one always
-    frames = [Image.open(file).convert("RGB").quantize(64) for file in chosen]
+    frames = [plots.opened(file).quantize(64) for file in chosen]
     with whole_file(path) as partial:
         hold = [min(500, 10_000 // len(frames))] * (len(frames) - 1) + [2000]
         frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=hold, loop=0)

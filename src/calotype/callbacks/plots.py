@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
+from calotype.images import open_image
 from calotype.whole_file import whole_file
 
 DPI = 110
@@ -155,8 +156,14 @@ def progress(folder: Path, unit: str) -> None:
     """Joins the pictures <step>.png of a folder to one, progress.png beside it."""
     steps = sorted(folder.glob("*.png"))
     if steps:
-        images, captions = [Image.open(path).convert("RGB") for path in steps], [f"{unit} {int(path.stem)}" for path in steps]
+        images, captions = [opened(path) for path in steps], [f"{unit} {int(path.stem)}" for path in steps]
         save(strip(images, captions, f"Output after so many {unit}s"), folder.with_name("progress.png"))
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture of the run's own, in RGB."""
+    with open_image(path) as image:
+        return image.convert("RGB")
 
 
 def save_image(image: Tensor, path: Path) -> None:

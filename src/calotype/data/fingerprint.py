@@ -24,7 +24,7 @@ def data_hash(source: Source) -> str:
     sizes = [path.stat().st_size for path in source.items]
     whole = sum(sizes) <= READ
     for i, (path, size) in enumerate(zip(source.items, sizes, strict=True)):
-        digest.update(f"{source.item_name(i)} {size}\n".encode())
+        digest.update(f"{source.item_name(i)} {size}\n".encode(errors="surrogateescape"))  # names need not be UTF-8
         if whole:
             digest.update(path.read_bytes())
     return ("" if whole else "sizes-") + digest.hexdigest()

@@ -15,7 +15,7 @@ from calotype.data.identity_sampler import IdentitySampler
 from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler, processes
-from calotype.data.splits import identity_split, manifest
+from calotype.data.splits import folder_sets, identity_split, manifest
 from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, Source, UserError
 
@@ -91,6 +91,7 @@ class IdentityBatches(LightningDataModule):
             seed=split_seed,
             names=self.dataset.class_names,
             by_folder=split == "folder",
+            **folder_sets(self.dataset),
         )
         of_val = torch.bincount(labels[list(self.split.val)])
         if self.split.val and (int((of_val > 0).sum()) < 2 or int(of_val.max()) < 2):

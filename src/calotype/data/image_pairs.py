@@ -14,7 +14,7 @@ from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, images_of, labels_of, with_labels
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
-from calotype.data.splits import identity_split, manifest, stratified_split
+from calotype.data.splits import folder_sets, identity_split, manifest, official_sets, stratified_split
 from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, ImagePairBatch, Source, UserError
 
@@ -61,12 +61,13 @@ class ImagePairs(LightningDataModule):
         dataset = with_labels(dataset)
         labels = labels_of(dataset).tolist()
         if split == "identity":
-            self.split = identity_split(labels, val=val_fraction, test=test_fraction, seed=split_seed)
+            self.split = identity_split(
+                labels, val=val_fraction, test=test_fraction, seed=split_seed, names=dataset.class_names, **folder_sets(dataset)
+            )
         else:
-            official = None if dataset.test is None else dataset.test.tolist()
             names = dataset.class_names
             self.split = stratified_split(
-                labels, val=val_fraction, test=test_fraction, seed=split_seed, class_names=names, official_test=official
+                labels, val=val_fraction, test=test_fraction, seed=split_seed, class_names=names, **official_sets(dataset)
             )
         self.split_manifest: dict[str, Any] = manifest(self.split, dataset, kind=split, seed=split_seed)
         self.dataset = dataset

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from calotype.data.preprocess import Preprocess
 from calotype.data.splits import items_by_class, permuted
 from calotype.datasets.image_file import read_image
+from calotype.images import max_megapixels, set_max_megapixels, upright_size
 from calotype.types import LabelledBatch, Source, UserError
 
 CHUNK_BYTES = 2**22  # of images that are preprocessed together
@@ -77,10 +79,7 @@ class Items(Dataset[Any]):
 
         def fill(numbers: range) -> None:
             for i in numbers:
-                made = self._make(i)
-                if made.shape != kept.shape[1:]:  # an assignment would stretch one channel over three
-                    raise UserError(f"{self.source.items[i]}: {tuple(made.shape)}, and the first image gives {tuple(kept.shape[1:])}")
-                kept[i] = made
+                kept[i] = self._alike(i)  # checked: an assignment would stretch one channel over three
 
         parts = [range(start, min(start + FILES_AT_ONCE, len(kept))) for start in range(0, len(kept), FILES_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock
@@ -94,7 +93,7 @@ class Items(Dataset[Any]):
     def pixels(self, index: Tensor) -> Tensor:
         if self.kept is not None:
             return self.kept[index]
-        return torch.stack([self._make(i) for i in index.tolist()])
+        return torch.stack([self._alike(i) for i in index.tolist()])
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.pixels(index), self.labels[index], index
@@ -121,34 +120,57 @@ class Items(Dataset[Any]):
             generator=torch.Generator().manual_seed(0),
             pin_memory=torch.cuda.is_available(),
             collate_fn=_As(as_batch),
+            worker_init_fn=_Limit(max_megapixels()) if num_workers and not self.loaded else None,
         )
 
+    def _alike(self, i: int) -> Tensor:
+        """Return an item of the first one's shape. Raises UserError where it has another."""
+        made = self._make(i)
+        if made.shape != self.shape:
+            raise UserError(f"{self.source.items[i]}: {tuple(made.shape)}, and the first image gives {tuple(self.shape)}")
+        return made
+
     def _make(self, i: int) -> Tensor:
-        if not isinstance(self.source.items, Tensor):
-            return self.preprocess(read_image(self.source.items[i], self.source.channels))
         item = self.source.items[i]
+        if not isinstance(item, Tensor):
+            return self._make_from(item)
         return self.preprocess(item) if item.dtype == torch.uint8 else item
 
+    def _make_from(self, path: Path) -> Tensor:
+        try:
+            return self.preprocess(read_image(path, self.source.channels))
+        except UserError as error:
+            raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
     def _check_sizes(self, first: Tensor) -> None:
+        """Raise UserError where images that are not brought to one size differ in it, as a viewer shows them."""
         if self.preprocess.crop is not None:
             return
-        from PIL import Image
-
         paths = self.source.items
         assert not isinstance(paths, Tensor)
         want = None
+
         for path in paths:
             try:
-                with Image.open(path) as image:
-                    size = image.size
-            except OSError:
-                continue  # read_image tells it better
+                size = upright_size(path)
+            except UserError:
+                continue  # it is told when its turn comes, as that of the first image that cannot be read
             want = want or size
-            if size != want:
+            if size != want and self._make_from(path).shape != first.shape:  # a header need not have the orientation
                 raise UserError(
                     f"the images differ in size ({paths[0]} is {want[0]}x{want[1]}, {path} is {size[0]}x{size[1]}): "
                     "set data.preprocess.size=[height,width]"
                 )
+
+
+class _Limit:
+    """Lets a worker process read files of this many million pixels: one that is not forked has the default."""
+
+    def __init__(self, megapixels: float) -> None:
+        self.megapixels = megapixels
+
+    def __call__(self, worker: int) -> None:
+        set_max_megapixels(self.megapixels)
 
 
 class _As:
@@ -230,6 +252,7 @@ def _only(source: Source, chosen: Tensor) -> Source:
         items=source.items[chosen] if isinstance(source.items, Tensor) else [source.items[i] for i in chosen.tolist()],
         labels=labels_of(source)[chosen],
         test=None if source.test is None else source.test[chosen],
+        val=None if source.val is None else source.val[chosen],
     )
 
 

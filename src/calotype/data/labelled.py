@@ -15,7 +15,7 @@ from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, images_of, labels_of, select, some
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
-from calotype.data.splits import manifest, stratified_split, thinned
+from calotype.data.splits import manifest, official_sets, stratified_split, thinned
 from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, LabelledBatch, Source, UserError
 
@@ -79,7 +79,7 @@ class Labelled(LightningDataModule):
             test=test_fraction,
             seed=split_seed,
             class_names=dataset.class_names,
-            official_test=None if dataset.test is None else dataset.test.tolist(),
+            **official_sets(dataset),
         )
         if per_class is not None:
             split = thinned(split, labels_of(dataset), per_class, split_seed)

@@ -17,7 +17,7 @@ from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs, read_pairs
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
-from calotype.data.splits import Split, check_disjoint, identity_split, manifest, stratified_split
+from calotype.data.splits import Split, check_disjoint, folder_sets, identity_split, manifest, official_sets, stratified_split
 from calotype.ranges import Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, PairBatch, Source, UserError
 
@@ -188,9 +188,9 @@ class Pairs(LightningDataModule):
             check_disjoint(split, labels)
             return split
         if kind == "image":
-            official = None if self.dataset.test is None else self.dataset.test.tolist()
-            return stratified_split(labels.tolist(), val=val, test=test, seed=seed, class_names=names, official_test=official)
-        return identity_split(labels.tolist(), val=val, test=test, seed=seed, names=names, by_folder=kind == "folder")
+            return stratified_split(labels.tolist(), val=val, test=test, seed=seed, class_names=names, **official_sets(self.dataset))
+        of_folders = folder_sets(self.dataset)
+        return identity_split(labels.tolist(), val=val, test=test, seed=seed, names=names, by_folder=kind == "folder", **of_folders)
 
     def _pairs_of(self, side: str, wanted: int, seed: int) -> Tensor:
         items = torch.tensor(getattr(self.split, side), dtype=torch.long)

@@ -17,11 +17,14 @@ from calotype.types import UserError
 
 
 class Preprocess:
-    """Rotate, crop, resize, choose colour, correct brightness and contrast, remove the background: in this order.
+    """Invert, rotate, crop, resize, choose colour, correct brightness and contrast, remove the background: in this order.
 
     Args:
+        invert: True makes the negative of every image; `auto` of those whose border is on average brighter than middle
+            grey, so that all have a dark ground (black on white digits become white on black).
         rotate: degrees, counter-clockwise.
-        crop: pixels, `[height, width]` or one number for both; the centre is kept.
+        crop: pixels, `[height, width]` or one number for both; the centre is kept. A smaller image is refused: what is
+            black around it would be learned, and two faces in black frames look alike.
         size: pixels, `[height, width]` or one number for both, of the result; antialiased bilinear.
         colour: `keep`, `grey` (one channel), `rgb` (three).
         brightness: factor, 1 leaves it.
@@ -33,6 +36,7 @@ class Preprocess:
     def __init__(
         self,
         *,
+        invert: bool | Literal["auto"] = False,
         rotate: float = 0.0,
         crop: Positive | Sequence[Count] | None = None,
         size: Positive | Sequence[Positive] | None = None,
@@ -41,6 +45,7 @@ class Preprocess:
         contrast: AtLeast0 = 1.0,
         background: Literal["keep", "ellipse", "border"] = "keep",
     ) -> None:
+        self.invert = invert
         self.rotate = rotate
         self.crop = _pair("crop", crop)
         self.size = _pair("size", size)
@@ -53,10 +58,22 @@ class Preprocess:
         self.background = background
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (..., C, H, W) -> uint8 (..., C', H', W')."""
+        """uint8 (..., C, H, W) -> uint8 (..., C', H', W').
+
+        Raises:
+            UserError: the images are smaller than `crop`.
+        """
+        if self.invert:
+            images = 255 - images if self.invert is True else _on_dark_ground(images)
         if self.rotate:
             images = F.rotate(images, self.rotate, interpolation=InterpolationMode.BILINEAR)
         if self.crop is not None:
+            height, width = images.shape[-2:]
+            if height < self.crop[0] or width < self.crop[1]:
+                raise UserError(
+                    f"data.preprocess.crop={self.crop}: an image of {height}x{width} (height x width) is smaller; "
+                    "take less, leave it out, or enlarge the image"
+                )
             images = F.center_crop(images, self.crop)
         if self.size is not None and tuple(images.shape[-2:]) != tuple(self.size):
             images = F.resize(images, self.size, antialias=True)
@@ -76,6 +93,19 @@ class Preprocess:
                 torch.mul(image, foreground(image), out=target)
             images = cut
         return images
+
+
+def border_of(images: Tensor) -> Tensor:
+    """Return the pixels of the outermost rows and columns of images (..., C, H, W) as (..., C, P)."""
+    top, bottom = images[..., 0, :], images[..., -1, :]
+    left, right = images[..., 1:-1, 0], images[..., 1:-1, -1]
+    return torch.cat([top, bottom, left, right], -1)
+
+
+def _on_dark_ground(images: Tensor) -> Tensor:
+    """uint8 (..., C, H, W) -> the same, with the negative of each image whose border is brighter than middle grey."""
+    is_bright = border_of(images).float().mean((-2, -1)) > 127.5
+    return torch.where(is_bright[..., None, None, None], 255 - images, images)
 
 
 def foreground(image: Tensor) -> Tensor:

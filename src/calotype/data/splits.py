@@ -27,12 +27,19 @@ class Split:
 
 
 def stratified_split(
-    labels: Sequence[int], *, val: float, test: float, seed: int, class_names: Sequence[str], official_test: Sequence[bool] | None = None
+    labels: Sequence[int],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    class_names: Sequence[str],
+    official_test: Sequence[bool] | None = None,
+    official_val: Sequence[bool] | None = None,
 ) -> Split:
     """Split each class in the same proportions.
 
     The test side is drawn first, so it stays the same whatever `val` is; where there is an official test set, it is
-    the test side, and `test` is not used.
+    the test side, and `test` is not used. An official validation set takes the place of `val`.
 
     Args:
         labels: class of each item, into `class_names`.
@@ -44,25 +51,38 @@ def stratified_split(
     """
     _check_shares(val, test)
     items = np.asarray(labels)
-    given = None if official_test is None else np.asarray(official_test, dtype=bool)
+    none = np.zeros(len(items), dtype=bool)
+    in_test, in_val = (none if mask is None else np.asarray(mask, dtype=bool) for mask in (official_test, official_val))
     sides: dict[str, list[int]] = {side: [] for side in SIDES}
     random = np.random.RandomState()
     for label, (name, members) in enumerate(zip(class_names, items_by_class(items, len(class_names)), strict=True)):
         order = permuted(members, random, seed, label)
-        fixed = order[:0] if given is None else order[given[order]]
-        rest = order if given is None else order[~given[order]]
-        num_test = 0 if given is not None else _share(test, len(rest))
-        num_val = _share(val, len(rest))
+        fixed = order[in_test[order]], order[in_val[order]]
+        rest = order[~(in_test | in_val)[order]]
+        num_test = 0 if official_test is not None else _share(test, len(rest))
+        num_val = 0 if official_val is not None else _share(val, len(rest))
         if len(rest) - num_test - num_val < 1:
             wanted = 1 + num_test + num_val
+            kind = " training" if len(rest) < len(order) else ""  # others are in the official sets
             raise UserError(
-                f"class {name!r} has {len(rest)} image(s), the split needs {wanted}: add images, leave the class out "
+                f"class {name!r} has {len(rest)}{kind} image(s), the split needs {wanted}: add images, leave the class out "
                 "(data.classes, dataset.min_images), or set data.val_fraction or data.test_fraction to 0"
             )
-        sides["test"] += [*fixed.tolist(), *rest[:num_test].tolist()]
-        sides["val"] += rest[num_test : num_test + num_val].tolist()
+        sides["test"] += [*fixed[0].tolist(), *rest[:num_test].tolist()]
+        sides["val"] += [*fixed[1].tolist(), *rest[num_test : num_test + num_val].tolist()]
         sides["train"] += rest[num_test + num_val :].tolist()
     return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
+
+
+def official_sets(source: Source) -> dict[str, Any]:
+    """Return the official sets of a source as arguments of `stratified_split`."""
+    test, val = source.test, source.val
+    return {"official_test": None if test is None else test.tolist(), "official_val": None if val is None else val.tolist()}
+
+
+def folder_sets(source: Source) -> dict[str, Any]:
+    """Return the sets that folders hold as arguments of `identity_split`; an official set of classes is none of identities."""
+    return official_sets(source) if source.split_folders else {}
 
 
 def items_by_class(labels: Sequence[int] | np.ndarray | Tensor, num_classes: int) -> list[np.ndarray]:
@@ -98,7 +118,15 @@ def thinned(split: Split, labels: Tensor, per_class: int, seed: int) -> Split:
 
 
 def identity_split(
-    labels: Sequence[int], *, val: float, test: float, seed: int, names: Sequence[str] = (), by_folder: bool = False
+    labels: Sequence[int],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    names: Sequence[str] = (),
+    by_folder: bool = False,
+    official_test: Sequence[bool] | None = None,
+    official_val: Sequence[bool] | None = None,
 ) -> Split:
     """Split so that no identity stands on two sides; `val` and `test` are shares of the identities.
 
@@ -108,9 +136,10 @@ def identity_split(
         seed: of the draw.
         names: of the identities, for messages and `by_folder`.
         by_folder: identities are named `folder/identity`, and no folder stands on two sides; the shares are of the folders.
+        official_test, official_val: which items are of these sets; they take the place of the shares.
 
     Raises:
-        UserError: the shares are impossible, or there are too few identities or folders.
+        UserError: the shares are impossible, there are too few identities or folders, or one is in two official sets.
     """
     _check_shares(val, test)
     items = np.asarray(labels)
@@ -118,14 +147,36 @@ def identity_split(
     if by_folder:
         what = "folders of identities (alphabet/character)"
         items = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)[1][items]
-    people = np.random.RandomState(seed).permutation(np.unique(items))
-    num_test, num_val = _share(test, len(people)), _share(val, len(people))
+    fixed = {side: np.unique(items[np.asarray(mask, dtype=bool)]) if mask is not None else None
+             for side, mask in (("test", official_test), ("val", official_val))}  # fmt: skip
+    taken = np.concatenate([np.empty(0, items.dtype), *(chosen for chosen in fixed.values() if chosen is not None)])
+    people = np.random.RandomState(seed).permutation(np.setdiff1d(items, taken))
+    num_test = 0 if fixed["test"] is not None else _share(test, len(people))
+    num_val = 0 if fixed["val"] is not None else _share(val, len(people))
     if len(people) - num_test - num_val < 1:
         raise UserError(f"data.split: {len(people)} {what} are too few for a train, val and test side without a shared one")
     cut = {"test": people[:num_test], "val": people[num_test : num_test + num_val], "train": people[num_test + num_val :]}
+    cut |= {side: chosen for side, chosen in fixed.items() if chosen is not None}
+    if official_test is not None or official_val is not None:
+        _check_folders(items, labels, names, official_test, official_val)
     split = Split(**{side: tuple(np.flatnonzero(np.isin(items, chosen)).tolist()) for side, chosen in cut.items()})
     check_disjoint(split, labels)
     return split
+
+
+def _check_folders(items: np.ndarray, labels: Sequence[int], names: Sequence[str], *masks: Sequence[bool] | None) -> None:
+    """Raise UserError for an identity (or folder of them) that has images in two of the sets test, val and train."""
+    side = np.zeros(len(items), dtype=int)
+    for number, mask in enumerate(masks, 1):
+        if mask is not None:
+            side[np.asarray(mask, dtype=bool)] = number
+    for group in np.unique(items):
+        sides = np.unique(side[items == group])
+        if len(sides) > 1:
+            first = int(np.flatnonzero(items == group)[0])
+            who = names[labels[first]] if names else f"identity {group}"
+            folders = " and ".join(("train", "test", "val")[i] for i in sides)
+            raise UserError(f"{who}: images in {folders}, and no identity may stand on two sides; leave it in one of these folders")
 
 
 def check_disjoint(split: Split, labels: Sequence[int] | np.ndarray | Tensor) -> None:
@@ -142,6 +193,8 @@ def check_disjoint(split: Split, labels: Sequence[int] | np.ndarray | Tensor) ->
 def manifest(split: Split, source: Source, *, kind: str, seed: int) -> dict[str, Any]:
     """The split in names that mean the same on every machine, with a SHA-256 over them."""
     sides = {side: [source.item_name(i) for i in getattr(split, side)] for side in SIDES}
+    if source.split_folders:
+        kind = f"folders {'/'.join(source.split_folders)}"  # of the data set itself
     told = {"dataset": source.name, "kind": kind, "seed": seed, **sides}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return {"hash": digest, "sizes": {side: len(names) for side, names in sides.items()}, **told}

@@ -15,7 +15,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, select, w
 from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
-from calotype.data.splits import manifest, stratified_split
+from calotype.data.splits import manifest, official_sets, stratified_split
 from calotype.ranges import Below1, Count, Positive, Seed, Two
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
 
@@ -80,7 +80,7 @@ class Unlabelled(LightningDataModule):
             test=test_fraction,
             seed=split_seed,
             class_names=dataset.class_names,
-            official_test=None if dataset.test is None else dataset.test.tolist(),
+            **official_sets(dataset),
         )
         self.split = split
         self.split_manifest: dict[str, Any] = manifest(split, dataset, kind="stratified", seed=split_seed)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image
 
+from calotype.images import open_image
 from calotype.report.curves import read_curves
 from calotype.report.runs import Run
 from calotype.report.table import Table, grid, main_metrics
@@ -91,7 +91,7 @@ def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | No
 def _small(file: Path, side: int) -> bytes | None:
     """WebP, no longer than `side`; None where the file is no image."""
     try:
-        with Image.open(file) as opened:
+        with open_image(file) as opened:
             factor = max(opened.size) // (2 * side)
             image = (opened.reduce(factor) if factor > 1 else opened).convert("RGB")
     except (OSError, ValueError):
@@ -117,7 +117,7 @@ def _film(files: list[Path]) -> bytes | None:
     chosen = sorted({*files[::step], files[-1]})
     frames = []
     for file in chosen:
-        with Image.open(file) as opened:
+        with open_image(file) as opened:
             frame = opened.convert("RGB")
         frame.thumbnail((FRAME, FRAME))
         frames.append(frame)
