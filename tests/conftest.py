@@ -24,7 +24,8 @@ SMALL = ("model.widths=[4,8]", "trainer.max_epochs=2", "hardware=cpu", "logger=n
 # Tests that start whole trainings or other processes; with the marked ones, they are what `-m "not slow"` leaves out.
 SLOW = ("tests/tasks/", "tests/test_sweep", "tests/test_runner", "tests/test_battle", "tests/test_experiments",
         "tests/test_house.py::test_readme_commands_run", "tests/test_cli", "tests/test_reference", "tests/test_apply",
-        "tests/fuzz/test_configs.py::test_no_traceback", "tests/metrics/test_generation.py::test_neighbour", "tests/test_config.py::test_every_part_of_a_recipe")  # fmt: skip
+        "tests/fuzz/test_configs.py::test_no_traceback",
+        "tests/metrics/test_generation.py::test_neighbour", "tests/test_config.py::test_every_part_of_a_recipe")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

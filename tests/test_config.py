@@ -235,9 +235,16 @@ def test_experiments_are_short_and_say_their_command() -> None:
 
 def test_hash_is_of_what_can_change_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same = config_hash(compose())
-    for override in ("name=x", "logger=none", "data.num_workers=7", "paths.output_dir=x", "dry_run=true", "resume=x"):
+    for override in ("name=x", "logger=none", "data.num_workers=7", "paths.output_dir=x", "dry_run=true", "resume=x", "max_megapixels=9"):
         assert config_hash(compose(override)) == same, override
-    for override in ("seed=1", "loss=focal", "hardware=cpu_bf16", "trainer.max_epochs=3", "data.augment.flip=0.1"):
+    for override in (
+        "seed=1",
+        "loss=focal",
+        "hardware=cpu_bf16",
+        "trainer.max_epochs=3",
+        "data.augment.flip=0.1",
+        "data.preprocess.invert=true",
+    ):
         assert config_hash(compose(override)) != same, override
     mnist = config_hash(compose("dataset=mnist"))
     monkeypatch.setenv("CALOTYPE_DATA", str(tmp_path))

@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import errno
+import importlib
+import pkgutil
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from PIL import Image
+from pytorch_lightning import Callback
 
+from calotype import callbacks
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures, PictureWarning
 from calotype.callbacks.prediction_pictures import confusion_figure
+from calotype.callbacks.words import _found, family_with, words
+from calotype.types import UserError
 
 
 def test_grid_shows_every_image(tmp_path: Path) -> None:
@@ -49,3 +62,76 @@ def test_confusion_of_a_thousand_classes_shows_those_with_errors(tmp_path: Path)
     plots.save(figure, tmp_path / "c.png")
     few = confusion_figure(torch.tensor([0, 1]), torch.tensor([0, 0]), ["a", "b"])
     assert [tick.get_text() for tick in few.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+NAMES = ["50%$#$", "\u732b", "a_b^c\\frac", "$x$", "\u00e9\u03b1\u0436", "tab\there", "$\\undefined{", "caf\udce9", "#%&~{}"]
+
+
+def test_names_are_written_as_they_are(tmp_path: Path) -> None:
+    """`50%$#$` ended a run after its training, and a cat in Japanese was a box."""
+    k = len(NAMES)
+    images = [torch.full((3, 6, 6), 90, dtype=torch.uint8)] * k
+    lines = {name: ([1.0, 2.0], [1.0, 2.0]) for name in NAMES}
+    pictures = {
+        "grid": plots.image_grid(images, [f"{name} 90%\ntrue: {name}" for name in NAMES], title=NAMES[0], colours=["k"] * k),
+        "confusion": plots.confusion(torch.eye(k, dtype=torch.int64), NAMES, title="$%"),
+        "curves": plots.curves({"$%": lines}, x_label="step"),
+        "rows": plots.rows({name: [plots.to_image(torch.zeros(1, 3, 4, 4))] for name in NAMES}, {name: [name] for name in NAMES}),
+    }
+    for name, figure in pictures.items():
+        plots.save(figure, tmp_path / f"{name}.png")  # warnings, of a missing glyph for one, are errors here
+        texts = [text for text in figure.findobj(Text) if any(mark in text.get_text() for mark in ("$#$", "$x$"))]
+        assert texts, name
+        assert not any(text.get_parse_math() for text in texts), name
+    shown, _ = words("50%$#$", "caf\udce9", "tab\there")
+    assert shown == ["50%$#$", r"caf\udce9", r"tab\there"]
+
+
+def test_a_font_that_has_the_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that come with matplotlib some have characters that its usual one lacks."""
+    others = [font for font in fontManager.ttflist if font.name == "STIXGeneral"]
+    lacking = sorted(
+        set().union(*(FT2Font(font.fname).get_charmap() for font in others)) - FT2Font(findfont("DejaVu Sans")).get_charmap().keys()
+    )
+    character = next(chr(code) for code in lacking if chr(code).isprintable())
+    (shown,), style = words(f"a{character}")
+    assert shown == f"a{character}"
+    assert style["family"][-1] == family_with(character) != ""
+    monkeypatch.setattr(fontManager, "ttflist", [])
+    _found.cache_clear()
+    (shown,), style = words(f"a{character}\u732b")
+    assert shown == f"a{character}\u732b".encode("ascii", "backslashreplace").decode()
+    assert "family" not in style
+    _found.cache_clear()
+
+
+@pytest.mark.parametrize("hook", ["on_test_end", "on_train_epoch_end", "draw"])
+def test_a_picture_that_cannot_be_drawn_is_a_warning(hook: str) -> None:
+    class Broken(Pictures):
+        def setup(self, trainer: object, pl_module: object, stage: str) -> None:
+            raise UserError("options are still refused")
+
+    def fail(self, *_: object) -> None:  # type: ignore[no-untyped-def]
+        raise ValueError("no\n\nglyph")
+
+    broken = type("Broken", (Broken,), {hook: fail})()
+    with pytest.warns(PictureWarning, match=r"^Broken could not draw \(ValueError: no glyph\); the run itself is whole$") as seen:
+        getattr(broken, hook)(None, None)
+    line = warnings.formatwarning(seen[0].message, seen[0].category, seen[0].filename, seen[0].lineno)
+    assert line.count("\n") == 1
+    with pytest.raises(UserError):
+        broken.setup(None, None, "fit")
+
+    def full(self, *_: object) -> None:  # type: ignore[no-untyped-def]
+        raise OSError(errno.ENOSPC, "no space")
+
+    with pytest.raises(OSError, match="no space"):
+        getattr(type("Full", (Broken,), {hook: full})(), hook)(None, None)
+
+
+def test_every_callback_that_draws_is_guarded() -> None:
+    for module in pkgutil.iter_modules(callbacks.__path__, "calotype.callbacks."):
+        for value in vars(importlib.import_module(module.name)).values():
+            draws = isinstance(value, type) and issubclass(value, Callback) and value.__module__ == module.name
+            if draws and "plots" in vars(importlib.import_module(module.name)):
+                assert issubclass(value, Pictures), value

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.ranges import Positive
 from calotype.whole_file import whole_file
 
@@ -20,7 +21,7 @@ POINTS = 2500
 FIXED, RANDOM = 0, 2  # seeds of latents; figures are of seed 1
 
 
-class GenerationPictures(Callback):
+class GenerationPictures(Pictures):
     """Writes images/film/<epoch>.png and film.gif (fixed latents), samples.png, and nearest.png, where items are images.
 
     Of points in the plane, the frames show them over the discriminator's opinion.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from calotype.callbacks import plots
 from calotype.callbacks.metrics_csv import read_metrics
+from calotype.callbacks.pictures import Pictures
 
 
-class LossCurves(Callback):
+class LossCurves(Pictures):
     """Drawn from metrics.csv when fitting ends: panels for losses (and bits per dimension), other validation figures, and training's."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
+from calotype.callbacks.pictures import Pictures
 from calotype.ranges import Count, Positive
 from calotype.whole_file import whole_file
 
@@ -22,7 +23,7 @@ DECADES = 6  # of influence that are told apart
 SEED = 2
 
 
-class PixelPictures(Callback):
+class PixelPictures(Pictures):
     """Writes images/samples.png, drawing.gif (the same, row by row), completions.png and receptive_field.png.
 
     Args:

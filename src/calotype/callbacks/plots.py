@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
+from calotype.callbacks.words import legend, titled, words, written
 from calotype.images import open_image
 from calotype.whole_file import whole_file
 
@@ -63,7 +64,7 @@ def _grid(
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, whole[0]), ylim=(whole[1], 0))
     axis.axis("off")
     if title:
-        axis.text(whole[0] / 2, 0.08, title, fontsize=11, ha="center", va="top")
+        written(axis, whole[0] / 2, 0.08, title, fontsize=11, ha="center", va="top")
 
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = gap + i % columns * (cell_width + gap)
@@ -76,7 +77,7 @@ def _grid(
             corner, side = (x + frame[0] * inch, y + frame[1] * inch), (frame[2] * inch, frame[3] * inch)
             axis.add_patch(Rectangle(corner, *side, fill=False, edgecolor="#d55e00", linewidth=0.8))
         colour = colours[i] if colours else "black"
-        axis.text(left + cell_width / 2, y - 0.04, caption, fontsize=font, color=colour, ha="center", va="bottom")
+        written(axis, left + cell_width / 2, y - 0.04, caption, fontsize=font, color=colour, ha="center", va="bottom")
     axis.set(xlim=(0, whole[0]), ylim=(whole[1], 0))
     return figure
 
@@ -94,11 +95,11 @@ def confusion(counts: Tensor, class_names: Sequence[str], *, title: str = "") ->
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     if title:
-        axis.set_title(title, fontsize=10)
+        titled(axis, title, fontsize=10)
     if k <= 60:
-        names = [shorten(name) for name in class_names]
-        axis.set_xticks(range(k), names, rotation=90, fontsize=8)
-        axis.set_yticks(range(k), names, fontsize=8)
+        names, style = words(*(shorten(name) for name in class_names))
+        axis.set_xticks(range(k), names, rotation=90, fontsize=8, **style)
+        axis.set_yticks(range(k), names, fontsize=8, **style)
     if k <= 25:
         for row, column in zip(*np.nonzero(table), strict=True):
             dark = share[row, column] > 0.5
@@ -113,12 +114,12 @@ def curves(panels: dict[str, dict[str, tuple[list[float], list[float]]]], *, x_l
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         for name, (x, y) in lines.items():
             axis.plot(x, y, label=name, linewidth=1.4, marker="o" if len(x) < 30 else None, markersize=3)
-        axis.set_title(title, fontsize=10)
+        titled(axis, title, fontsize=10)
         axis.set_xlabel(x_label)
         axis.grid(alpha=0.3)
         if title == "loss" and all(v > 0 for _, y in lines.values() for v in y):
             axis.set_yscale("log")
-        axis.legend(fontsize=8)
+        legend(axis, lines, fontsize=8)
     return figure
 
 
@@ -148,7 +149,7 @@ def rows(images: dict[str, list[Image.Image]], captions: dict[str, list[str]], i
     (axis,) = figure.axes
     for i, name in enumerate(images):
         middle = (i + 0.5) * figure.get_figheight() / len(images)
-        axis.text(-0.04, middle, name, fontsize=8, rotation=90, ha="right", va="center")
+        written(axis, -0.04, middle, name, fontsize=8, rotation=90, ha="right", va="center")
     return figure
 
 

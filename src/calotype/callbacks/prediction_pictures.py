@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.classification import confusion_counts, most_confused
 from calotype.ranges import Positive
 
@@ -19,7 +20,7 @@ MAX_CLASSES = 60  # of a confusion matrix that is drawn whole; of more classes, 
 MOST_CONFUSED = 40
 
 
-class PredictionPictures(Callback):
+class PredictionPictures(Pictures):
     """Writes images/right.png, images/wrong.png and images/confusion_matrix.png after the test.
 
     Right ones are a seeded draw; wrong ones come with the surest first. Where there are none, that picture is not made.

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tifffile
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.restoration import Restoration, psnr
 from calotype.ranges import Count
 from calotype.whole_file import whole_file
@@ -27,7 +28,7 @@ LINES = {
 }
 
 
-class RestorationPictures(Callback):
+class RestorationPictures(Pictures):
     """Writes images/restored.png and restored.tif (16 bits), comparison.png, progress.png and stopping.png.
 
     Args:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.style import Stylization
 from calotype.ranges import Count, Positive
 
 
-class StylePictures(Callback):
+class StylePictures(Pictures):
     """Writes images/result.png, comparison.png and progress.png; result.png also where the run fails, from the last good picture.
 
     Args:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.efros_leung import efros_leung
 from calotype.ranges import AtLeast0, Positive
 from calotype.types import UserError
@@ -17,7 +18,7 @@ from calotype.types import UserError
 SEED = 2
 
 
-class TexturePictures(Callback):
+class TexturePictures(Pictures):
     """Writes images/texture.png (drawn by the model), efros_leung.png, comparison.png and filled.png.
 
     Args:

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 from PIL import Image
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.restoration import psnr
 from calotype.metrics.translation import Translations
 
 
-class TranslationPictures(Callback):
+class TranslationPictures(Pictures):
     """Writes images/film/<epoch>.png of the first validation images, and translations.png of the first test images."""
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from calotype.callbacks import plots, verification_plots
+from calotype.callbacks.pictures import Pictures
 from calotype.metrics.verification import equal_error_rate, error_rates
 from calotype.ranges import Positive
 
@@ -22,7 +23,7 @@ GRIDS = (
 )
 
 
-class VerificationPictures(Callback):
+class VerificationPictures(Pictures):
     """Writes images/roc.png, det.png, distances.png, map.png and four grids of pairs after the test.
 
     Rightly judged pairs are a seeded draw; of the wrong ones those farthest on the wrong side of the threshold. Where

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from calotype.callbacks import plots
+from calotype.callbacks.pictures import Pictures
 
 
-class VisualisePictures(Callback):
+class VisualisePictures(Pictures):
     """Writes images/layers.png, and images/<layer>/<channel>.png for each picture."""
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,0 +1,91 @@
+"""Names of classes and files in pictures: as they are written, in a font that has their characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+# Fonts that come with matplotlib for formulas, whose codes are no characters, and the one that draws boxes.
+NOT_FOR_TEXT = ("Last Resort", "cm", "STIXSize", "STIXNonUnicode", "DejaVu Sans Display", "DejaVu Serif Display")
+
+
+def words(*texts: str) -> tuple[list[str], dict[str, Any]]:
+    """Return texts that can be drawn, and the arguments that matplotlib's text takes to draw them as they are written.
+
+    Dollar signs are no formulas. A character that the usual font lacks is drawn by an installed one that has it, and is
+    written as its number (`\\u732b`) where none has.
+    """
+    style: dict[str, Any] = {"parse_math": False}
+    if all(text.isascii() and text.isprintable() for text in texts):
+        return list(texts), style
+
+    families = dict.fromkeys(family for text in texts for character in text if (family := family_with(character)))
+    if families:
+        style["family"] = [*_usual_families(), *families]
+    return ["".join(map(_shown, text)) for text in texts], style
+
+
+def written(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Write a text on axes."""
+    (shown,), style = words(text)
+    axis.text(x, y, shown, **options, **style)
+
+
+def titled(axis: Any, text: str, **options: Any) -> None:
+    """Give axes a title."""
+    (shown,), style = words(text)
+    axis.set_title(shown, **options, **style)
+
+
+def legend(axis: Any, names: Iterable[str], **options: Any) -> None:
+    """Name the lines of axes, in order."""
+    shown, style = words(*names)
+    made = axis.legend(shown, **options)
+    for text in made.get_texts():
+        text.set(**style)
+
+
+def family_with(character: str) -> str:
+    """Return the family of a font that has a character which the usual font lacks; nothing where it has it, or none has."""
+    return "" if character.isascii() or _is_usual(character) else _found(character) or ""
+
+
+def _shown(character: str) -> str:
+    if character == "\n" or (character.isascii() and character.isprintable()):
+        return character
+    if character.isprintable() and (_is_usual(character) or _found(character)):
+        return character
+    return character.encode("ascii", errors="backslashreplace").decode() if not character.isascii() else repr(character)[1:-1]
+
+
+def _usual_families() -> list[str]:
+    from matplotlib import rcParams
+
+    return [str(family) for family in rcParams["font.family"]]
+
+
+def _is_usual(character: str) -> bool:
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return ord(character) in _characters(findfont(FontProperties()))
+
+
+@cache
+def _found(character: str) -> str | None:
+    from matplotlib.font_manager import fontManager
+
+    for font in sorted(fontManager.ttflist, key=lambda font: (font.name, font.style != "normal", str(font.weight), font.fname)):
+        if not font.name.startswith(NOT_FOR_TEXT) and ord(character) in _characters(font.fname):
+            return str(font.name)
+    return None
+
+
+@cache
+def _characters(file: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # a font that this matplotlib cannot read
+        return frozenset()
