@@ -11,6 +11,7 @@ from PIL import Image
 import calotype
 from calotype.apply import Verifier, enroll, identify, people_in, remove, verify
 from calotype.cli_apply import apply_main
+from calotype.datasets.characters import digits
 from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.gallery import Gallery, NearestTemplates
 from calotype.types import UserError
@@ -231,3 +232,70 @@ def test_loading_a_gallery_executes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a gallery"):
         Gallery.load(tmp_path / "g")
     assert not (tmp_path / "owned").exists()
+
+
+DIGITS = ["experiment=classification/digits", "trainer.max_epochs=3", "model.widths=[8]", "hardware=cpu", "logger=none",
+          "~callbacks.loss_curves", "~callbacks.pictures"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return calotype.run([*DIGITS, f"hydra.run.dir={tmp_path_factory.mktemp('digits') / 'run'}"]).run_dir
+
+
+def test_black_on_white_digits_are_named_and_turned(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network trained on white digits answered for black ones in full certainty, and said nothing."""
+    source = digits()
+    assert isinstance(source.items, torch.Tensor)
+    assert source.labels is not None
+    white, black = [], []
+    for i in range(40):
+        white.append(tmp_path / f"white{i}.png")
+        black.append(tmp_path / f"black{i}.png")
+        Image.fromarray(source.items[i, 0].numpy()).save(white[-1])
+        Image.fromarray(255 - source.items[i, 0].numpy()).save(black[-1])
+
+    def labels(paths: list[Path], *options: str) -> tuple[list[str], list[str]]:
+        apply_main([str(digits_run), "classify", *map(str, paths), *options])
+        out, err = capsys.readouterr()
+        return [line.split("\t")[1].split()[0] for line in out.splitlines()], err.splitlines()
+
+    right, warnings = labels(white)
+    assert len(warnings) <= 3
+    _, warnings = labels(black)
+    assert len(warnings) == 40
+    assert "black0.png: unlike the training images, score " in warnings[0]
+    assert "99 % of the validation images' are below" in warnings[0]
+    assert warnings[0].endswith("; its negative is like them (classify takes --invert auto)")
+    turned, warnings = labels(black, "--invert", "auto")
+    assert turned == right
+    assert len(warnings) <= 3
+    assert labels(white, "--invert", "auto")[0] == right
+    assert labels(black, "--invert", "true")[0] == right
+
+    kept = (digits_run / "inputs.json").read_text()
+    (digits_run / "inputs.json").write_text('{"mean": 3}')
+    assert "inputs.json: damaged" in fails(capsys, str(digits_run), "classify", str(white[0]))
+    (digits_run / "inputs.json").unlink()
+    assert labels(black)[1] == []
+    assert "give true or false" in fails(capsys, str(digits_run), "classify", str(white[0]), "--invert", "auto")
+    (digits_run / "inputs.json").write_text(kept)
+
+
+def test_an_image_smaller_than_the_runs_crop_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was padded with black: 87 % of impostors in black frames were accepted."""
+    folder = tmp_path / "cropped"
+    calotype.run([*DIGITS, "trainer.max_epochs=1", "data.preprocess.crop=6", f"hydra.run.dir={folder}"])
+    Image.new("L", (5, 9)).save(tmp_path / "small.png")
+    error = fails(capsys, str(folder), "classify", str(tmp_path / "small.png"))
+    assert "small.png: data.preprocess.crop=[6, 6]: an image of 9x5 (height x width) is smaller" in error
+
+
+def test_the_limit_of_pixels_is_an_option(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (1200, 1000)).save(tmp_path / "large.png")
+    arguments = ["--max-megapixels", "1", str(digits_run), "classify", str(tmp_path / "large.png")]
+    assert "1200x1000 are 1.2 megapixels, more than max_megapixels=1; raise it (calotype-apply: --max-megapixels)" in fails(
+        capsys, *arguments
+    )
+    apply_main([str(digits_run), "classify", str(tmp_path / "large.png")])
+    assert "--max-megapixels" not in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_own_limit_of_pixels(tmp_path: Path) -> None:
     Image.new("1", (1500, 1000)).save(path)
     set_max_megapixels(1.4)
     for read in (read_image, read_deep, upright_size):
-        with pytest.raises(UserError, match=r"wide.png: 1500x1000 are 2 megapixels, more than max_megapixels=1.4; raise it"):
+        with pytest.raises(UserError, match=r"wide.png: 1500x1000 are 1.5 megapixels, more than max_megapixels=1.4; raise it"):
             read(path)
     set_max_megapixels(1.5)
     assert read_image(path, 1).shape == (1, 1000, 1500)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from calotype.compose import load_config
+from calotype.data.likeness import Likeness
 from calotype.datasets.image_file import read_image
+from calotype.run_folder import INPUTS, read_json
 from calotype.runner import load
 from calotype.types import DataSpec, UserError
 
@@ -52,17 +55,72 @@ def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:
     return targets
 
 
-def prepared(path: str | Path, preprocess: Callable[[Tensor], Tensor], spec: DataSpec) -> Tensor:
-    """Return the image in a file as the network takes it, uint8 (C, H, W). Raises UserError, which names the file."""
-    return fit(preprocessed(path, read_image(Path(path), spec.channels), preprocess), spec)
+class Inputs:
+    """Image files as a run's network takes them, with a warning on stderr for those unlike its training images.
+
+    Args:
+        run_dir: the run folder, with its statistics of training images; of an earlier version's there is no warning.
+        preprocess: the run's.
+        spec: of its data.
+        invert: True takes the negative of every image; `auto` where that is like the training images, and the image is not.
+
+    Raises:
+        UserError: `auto`, and the run has no statistics.
+    """
+
+    def __init__(
+        self, run_dir: str | Path, preprocess: Callable[[Tensor], Tensor], spec: DataSpec, *, invert: bool | Literal["auto"] = False
+    ) -> None:
+        self.preprocess, self.spec, self.invert = preprocess, spec, invert
+        self.likeness = _likeness(Path(run_dir) / INPUTS)
+        if invert == "auto" and self.likeness is None:
+            raise UserError(
+                f"{run_dir}: no {INPUTS}, by which auto would know a negative (a run of an earlier version); give true or false"
+            )
+
+    def __call__(self, path: str | Path) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the image as it was read, preprocessed, and as the network takes it; uint8 (C, H, W).
+
+        Raises:
+            UserError: which names the file; also where the image is smaller than the run's crop.
+        """
+        image = read_image(Path(path), self.spec.channels)
+        if self.invert is True:
+            image = 255 - image
+        made = self._made(path, image)
+        pixels = fit(made, self.spec)
+        if self.likeness is None:
+            return image, made, pixels
+
+        score = self.likeness.score(pixels[None]).item()
+        if score <= self.likeness.threshold:
+            return image, made, pixels
+        negative = self._made(path, 255 - image)
+        is_negative = self.likeness.score(fit(negative, self.spec)[None]).item() <= self.likeness.threshold
+        if is_negative and self.invert == "auto":
+            return 255 - image, negative, fit(negative, self.spec)
+
+        hint = "; its negative is like them (classify takes --invert auto)" if is_negative else ""
+        below = f"99 % of the validation images' are below {self.likeness.threshold:.1f}"
+        difference = self.likeness.difference(pixels)
+        print(f"calotype: {path}: unlike the training images, score {score:.1f}, {below} ({difference}){hint}", file=sys.stderr, flush=True)
+        return image, made, pixels
+
+    def _made(self, path: str | Path, image: Tensor) -> Tensor:
+        try:
+            return self.preprocess(image)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
 
-def preprocessed(path: str | Path, image: Tensor, preprocess: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return `preprocess(image)`. Raises UserError, which names the file, where the image is smaller than the run's crop."""
+def _likeness(path: Path) -> Likeness | None:
+    if not path.is_file():
+        return None
+    plain = read_json(path)
     try:
-        return preprocess(image)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        return Likeness.from_plain(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it to do without warnings") from None
 
 
 def fit(image: Tensor, spec: DataSpec) -> Tensor:

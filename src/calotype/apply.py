@@ -7,13 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from calotype.applied import fit, load_for, look_for, prepared, preprocessed, targets_in
+from calotype.applied import Inputs, load_for, look_for, targets_in
 from calotype.building import build
 from calotype.datasets.image_file import read_image
 from calotype.datasets.image_folder import images_in
@@ -44,10 +44,16 @@ class Match(NamedTuple):
     threshold: float  # recognized below it
 
 
-def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+def classify(
+    run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1, invert: bool | Literal["auto"] = False
+) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """For each image file its path and the `top` likeliest (label, probability), the likeliest first.
 
-    Images pass through the run's preprocessing, and are brought to its size where that leaves them at their own.
+    Images pass through the run's preprocessing, and are brought to its size where that leaves them at their own. Those
+    that are unlike the training images are named on stderr.
+
+    Args:
+        invert: True takes the negative of every image; `auto` where that is like the training images, and the image is not.
 
     Raises:
         UserError: the run is no classifier, or a file is missing or no image (all are looked for before any is read).
@@ -57,9 +63,9 @@ def classify(run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1)
     if not 1 <= top <= len(spec.class_names):
         raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
     look_for(images)
-    preprocess = build(cfg.data.preprocess)
+    inputs = Inputs(run_dir, build(cfg.data.preprocess), spec, invert=invert)
     for path in images:
-        pixels = prepared(path, preprocess, spec)
+        _, _, pixels = inputs(path)
         with torch.no_grad():
             probabilities = module(pixels[None].float() / 255).exp()[0]
         values, indices = probabilities.topk(top)
@@ -202,15 +208,14 @@ class Verifier:
             raise UserError(
                 f"{run_dir}: its checkpoint has no threshold, since no validation went before; train it with data.val_fraction above 0"
             )
-        self.preprocess = build(self.cfg.data.preprocess)
+        self.inputs = Inputs(run_dir, build(self.cfg.data.preprocess), self.spec)
         head = getattr(self.module, "head", None)
         self.by_squared_distance = head is None or head.gives == "distances"
 
     def embed(self, images: Sequence[str | Path]) -> tuple[Tensor, str]:
         """Embeddings (N, D), and a note where images were of unlike size, or not of the training images', and were resized."""
-        read = [read_image(Path(path), self.spec.channels) for path in images]
-        made = [preprocessed(path, image, self.preprocess) for path, image in zip(images, read, strict=True)]
-        pixels = torch.stack([fit(image, self.spec) for image in made])
+        read, made, fitted = zip(*map(self.inputs, images), strict=True)
+        pixels = torch.stack(fitted)
         with torch.no_grad():
             embeddings = torch.cat([self.module(part.float() / 255) for part in pixels.split(64)])
         sizes = sorted({f"{image.shape[2]}x{image.shape[1]}" for image in read})

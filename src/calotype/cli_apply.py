@@ -6,8 +6,11 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from calotype.cli_errors import Parser, one_line_errors
+
+INVERT: dict[str, bool | Literal["auto"]] = {"false": False, "true": True, "auto": "auto"}
 
 
 def apply_main(arguments: Sequence[str] | None = None) -> None:
@@ -21,6 +24,12 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
     classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
+    classify.add_argument(
+        "--invert",
+        choices=tuple(INVERT),
+        default="false",
+        help="take the negative of every image, or (auto) of those whose negative is like the training images and who are not",
+    )
     verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
     verify.add_argument("images", nargs=2, metavar="IMAGE")
     stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
@@ -101,7 +110,7 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
 
     set_max_megapixels(options.max_megapixels)
     if options.command == "classify":
-        for path, labels in apply.classify(options.run, options.images, top=options.top):
+        for path, labels in apply.classify(options.run, options.images, top=options.top, invert=INVERT[options.invert]):
             yield "\t".join([path, *(f"{label} {probability:.4f}" for label, probability in labels)])
     elif options.command == "verify":
         found = apply.verify(options.run, *options.images)

@@ -168,7 +168,7 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
     megapixels = width * height / 1e6
     if megapixels > _max_megapixels:
         raise UserError(
-            f"{path}: {width}x{height} are {megapixels:.0f} megapixels, more than max_megapixels={_max_megapixels:g}; "
+            f"{path}: {width}x{height} are {megapixels:.4g} megapixels, more than max_megapixels={_max_megapixels:g}; "
             "raise it (calotype-apply: --max-megapixels) or make the image smaller"
         )
 

@@ -48,6 +48,9 @@ class TakenError(UserError):
     """Another process has the run, or has finished it."""
 
 
+INPUTS = "inputs.json"  # of a run folder: statistics of the training images
+
+
 def shown(path: Path) -> str:
     """The path as a person would type it from here."""
     with contextlib.suppress(ValueError):

@@ -18,7 +18,7 @@ from calotype.grouped_convolutions import keep_in_single_precision
 from calotype.hardware import describe
 from calotype.init_from import take_weights
 from calotype.resume import Start
-from calotype.run_folder import RunRecord, finite, shown, write_json
+from calotype.run_folder import INPUTS, RunRecord, finite, shown, write_json
 from calotype.trainer import make_trainer, name_of
 from calotype.types import UserError
 
@@ -166,6 +166,7 @@ def fit(training: Training) -> None:
         training.state = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")[KEY]
     if training.record is not None:
         _note_fit(training, run_state)
+        _note_inputs(training)
 
 
 def _restore_progress(trainer: Any, checkpoint: Path) -> None:
@@ -215,6 +216,16 @@ def _note_fit(training: Training, run_state: RunState) -> None:
         images_per_second=round(run_state.images / trained, 1) if run_state.images else None,
         seconds_per_step=round(trained / state["batches"], 6) if state["batches"] else None,
     )
+
+
+def _note_inputs(training: Training) -> None:
+    """Write what the training images are like, by which `calotype-apply` knows other ones."""
+    from calotype.data.likeness import likeness_of
+
+    path = training.run_dir / INPUTS
+    likeness = None if path.exists() else likeness_of(training.datamodule)
+    if likeness is not None:
+        write_json(path, likeness.to_plain())
 
 
 def _note_evaluation(training: Training) -> None:
