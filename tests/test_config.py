@@ -26,6 +26,7 @@ OPTIONS = sorted(
 )
 NEEDS = {
     "dataset=image_folder": ["dataset.root=/nowhere"],
+    "dataset=arrays": ["dataset.path=/nowhere.npz"],
     "data/mask=file": ["data.mask.path=/nowhere"],
     "loss=dip/sure": ["model=dip/hourglass", "model.latent=observed", "data/operator=identity"],
     "loss=pair_contrastive": ["task/head=squared_l2"],
