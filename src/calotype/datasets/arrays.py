@@ -116,10 +116,9 @@ def _values(file: Path, key: str, found: Mapping[str, Any]) -> np.ndarray:
     stored = found[key]
     if not hasattr(stored, "shape"):
         raise UserError(f"{file}: {key} is a group; give an array in it as {key}/NAME")
-    if getattr(stored.dtype, "kind", "") == "O":  # HDF5's text of any length; of .npz such an array is refused as it is read
-        values = np.asarray(stored.asstr()[()]).astype(str)
-    else:
-        values = np.asarray(stored[()])
+    # HDF5's text of any length; of .npz such an array is refused as it is read.
+    is_text = getattr(stored.dtype, "kind", "") == "O"
+    values = np.asarray(stored.asstr()[()]).astype(str) if is_text else np.asarray(stored[()])
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 

@@ -21,7 +21,7 @@ from calotype.ranges import Above0, Above0To1, AtLeast0, Below1, Count, Positive
 from calotype.tasks.adversarial_alarm import AdversarialAlarm
 from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
-from calotype.tasks.judge import Judge
+from calotype.tasks.judge import MIN_FOR_DISTANCE, Judge, too_few
 from calotype.tasks.schedule import descend, step_schedulers, with_schedule
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
 
@@ -152,6 +152,7 @@ class GAN(LightningModule):
         self.register_buffer("steps", torch.tensor(0))  # batches; Lightning's own counter counts both networks' steps
         self.alarm = AdversarialAlarm()
         self.watched = True  # whether this step is logged
+        self._has_told: set[str] = set()  # sides whose missing metrics are named
         self.judge: Judge | None = None  # `calotype.run` gives it, where there is a classifier; not a module, so not in the checkpoint
 
     @property
@@ -325,13 +326,17 @@ class GAN(LightningModule):
         if self.judge is None and not self.inception:
             return {}
         real, _labels = data.images(side, n)
+        if self.judge is not None and (reason := too_few(len(real), self.neighbours)) and side not in self._has_told:
+            self._has_told.add(side)
+            if self.trainer.is_global_zero:
+                print(f"{side}: {len(real)} images are too few for some metrics, which are left out: {reason}", flush=True)
         wanted = torch.arange(len(real)) % len(self.spec.class_names) if self.conditional else None
         drawn = self.draw(len(real), seed=1, labels=wanted)
         figures: dict[str, float] = {}
         if self.judge is not None:
             others = data.images("train", len(real), seed=1)[0] if side == "test" else None
             figures = self.judge.figures(real, drawn, wanted, others, k=self.neighbours)
-        if side == "test" and self.inception:
+        if side == "test" and self.inception and len(real) >= MIN_FOR_DISTANCE:
             figures["inception_frechet_distance"] = self.inception[0](real, drawn)
         return figures
 
