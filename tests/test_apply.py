@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -299,3 +300,19 @@ def test_the_limit_of_pixels_is_an_option(digits_run: Path, tmp_path: Path, caps
     )
     apply_main([str(digits_run), "classify", str(tmp_path / "large.png")])
     assert "--max-megapixels" not in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_named_unopened(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n{} loop\n")
+    reasons = {"pipe.png": "a pipe, socket or device", "eps.png": "PostScript", "x" * 300: "too long", "absent.png": "no such file"}
+    for name, reason in reasons.items():
+        assert reason in fails(capsys, str(digits_run), "classify", str(tmp_path / name))
+    (tmp_path / "who" / "ann").mkdir(parents=True)
+    (tmp_path / "who" / "ann" / "scan.cr2").write_text("x")
+    with pytest.raises(UserError, match=r"ann: no images of that person \(1 .cr2\); add one"):
+        people_in(tmp_path / "who")
+    odd = tmp_path / os.fsdecode(b"\xe9.png")
+    Image.new("L", (8, 8)).save(odd)
+    apply_main([str(digits_run), "classify", str(odd)])
+    assert capsys.readouterr().out.startswith(str(tmp_path))

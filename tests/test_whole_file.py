@@ -31,3 +31,12 @@ def _write_half(path: Path, error: type[BaseException]) -> None:
     with whole_file(path) as partial:
         partial.write_text("half")
         raise error
+
+
+def test_a_name_as_long_as_can_be(tmp_path: Path) -> None:
+    """The temporary name was longer than a name may be: a result for an image of 250 characters was a traceback."""
+    for name in ("n" * 255, "\u732b" * 85):
+        with whole_file(tmp_path / name) as partial:
+            partial.write_text("new")
+        assert (tmp_path / name).read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2

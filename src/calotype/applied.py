@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from calotype.compose import load_config
 from calotype.data.likeness import Likeness
 from calotype.datasets.image_file import read_image
+from calotype.images import check_file
 from calotype.run_folder import INPUTS, read_json
 from calotype.runner import load
 from calotype.types import DataSpec, UserError
@@ -38,8 +40,9 @@ def load_for(run_dir: str | Path, command: str, tasks: Sequence[str], *, points:
 def look_for(images: Sequence[str | Path]) -> None:
     """Raises UserError for the first that is no file."""
     for path in images:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: {'a folder; name the images in it' if Path(path).is_dir() else 'no such file'}")
+        if os.path.isdir(path):
+            raise UserError(f"{path}: a folder; name the images in it")
+        check_file(Path(path))
 
 
 def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:

@@ -50,8 +50,9 @@ def one_line_errors() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing many lines and leaving
-    with contextlib.suppress(AttributeError, ValueError):  # of a stream that is none of Python's own
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files need not be UTF-8
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # of a stream that is none of Python's own
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files need not be UTF-8
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

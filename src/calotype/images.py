@@ -76,6 +76,20 @@ def is_image_name(path: Path) -> bool:
     return SUFFIXES.get(path.suffix.lower()) in formats() and not path.name.startswith(".")
 
 
+def check_file(path: Path) -> None:
+    """Raise UserError where `path` is no regular file, without opening it: opening a pipe waits for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a zero byte in it
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path}: a folder, and an image file is needed")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: a pipe, socket or device, and an image file is needed")
+
+
 @contextlib.contextmanager
 def open_image(path: Path | str) -> Iterator[Image.Image]:
     """Give the image in `path`, of which only the header was read; its pixels are decoded within the block.
@@ -132,17 +146,11 @@ def upright_size(path: Path | str) -> tuple[int, int]:
 @contextlib.contextmanager
 def _regular_file(path: Path) -> Iterator[BinaryIO]:
     """Give the opened file. Pillow is given the file, not its name: by name it maps TIFFs and turns them wrongly."""
+    check_file(path)
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise UserError(f"{path}: a folder, and an image file is needed")
-        if not stat.S_ISREG(mode):
-            raise UserError(f"{path}: a pipe, socket or device, and an image file is needed")
         file = path.open("rb")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # no permission, a name that is too long, a zero byte in it
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:  # no permission
+        raise UserError(f"{path}: {error.strerror}") from None
     with file:
         yield file
 

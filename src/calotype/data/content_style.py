@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _style(name: str) -> Tensor:
 
         pixels = torch.from_numpy(getattr(skimage.data, EXAMPLES[name])()).float() / 255
         return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1))[None]
-    if not Path(name).exists():
+    if not os.path.exists(name):  # pathlib's raises where the name is too long
         raise UserError(f"data.style={name}: no such file; those that come with the packages are {', '.join(EXAMPLES)}")
     if has_transparency(Path(name)):
         print(f"{name}: transparent pixels are laid on white", flush=True)

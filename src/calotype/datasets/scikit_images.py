@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
-from calotype.datasets.image_file import is_image_file
+from calotype.datasets.image_folder import images_in
 from calotype.ranges import Positive
 from calotype.types import Source, UserError
 
@@ -38,12 +39,14 @@ def whole_photos(*, folder: str | None = None) -> Source:
 
     home = Path(skimage.data.__file__).parent
     files = [next(home.glob(f"{name}.*g")) for name in PHOTOS]
+    note = ""
     if folder is not None:
-        more = sorted(path for path in Path(folder).expanduser().glob("*") if is_image_file(path))
+        home = Path(folder).expanduser()
+        more, note = images_in(home) if os.path.isdir(home) else ([], "no such folder")
         if not more:
-            raise UserError(f"dataset.folder={folder}: no images in it")
+            raise UserError(f"dataset.folder={folder}: no images in it{f' ({note})' if note else ''}")
         files += more
-    return Source(name="whole_photos", items=files, channels=3)
+    return Source(name="whole_photos", items=files, channels=3, notes=(note,) if note else ())
 
 
 def _patches(name: str, pictures: tuple[str, ...], patch: int, stride: int) -> Source:
