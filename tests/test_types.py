@@ -66,4 +66,7 @@ def test_names_become_plain_text(tmp_path: Path) -> None:
     torch.save(source.class_names, tmp_path / "names.pt")
     assert torch.load(tmp_path / "names.pt", weights_only=True) == source.class_names
     assert Source(**{**FINE, "class_names": list(NAMES)}).class_names == NAMES
-    assert Source(**{**FINE, "class_names": ("caf\udce9", *NAMES[1:])}).class_names[0] == r"caf\udce9"
+    odd = {"caf\udce9": r"caf\udce9", "\x1b[31mred": r"\x1b[31mred", "a\nb\tc": r"a\nb\tc", "\u202egpj": r"\u202egpj", "\x9b1m": r"\x9b1m"}
+    assert Source(**{**FINE, "class_names": tuple(odd)}).class_names == tuple(odd.values())
+    kept = ("\u732b", "50%$#$", "a b\\c", "\U0001f468\u200d\U0001f469", "\u00e9\u3000")
+    assert Source(**{**FINE, "class_names": kept}).class_names == kept

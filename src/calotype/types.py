@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from unicodedata import category
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # not at run time: a mistyped option is told before torch is imported
@@ -21,6 +22,9 @@ Stylized: TypeAlias = "Tensor"  # (N, 3, H, W) in [0, 1], of images of the same 
 Predicted: TypeAlias = "Tensor"  # of images (N, C, H, W), what each pixel's distribution is by those before it; logits or parameters
 Translated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], of inputs of the same size
 Generated: TypeAlias = "Tensor"  # (N, C, H, W) in [0, 1], or (N, D), of latents (N, Z) and, where there are classes, labels (N,)
+
+
+TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the direction of text: they can disguise a name
 
 
 class UserError(ValueError):
@@ -83,11 +87,15 @@ class Source:
 
 
 def _plain_text(name: str) -> str:
-    """Return a name that can be stored and printed.
+    """Return a name that can be stored and printed: control characters, turns of direction and bytes that are not UTF-8 escaped.
 
-    NumPy's strings are strings, but a checkpoint that holds them cannot be read again; names of files need not be UTF-8.
+    NumPy's strings are strings, but a checkpoint that holds them cannot be read again.
     """
-    return str(name).encode(errors="backslashreplace").decode()
+    return "".join(_escaped(letter) if category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in TURNS else letter for letter in str(name))
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape" if letter.isascii() else "ascii", errors="backslashreplace").decode()
 
 
 def _fault_of_items(source: Source) -> str:

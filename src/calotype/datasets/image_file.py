@@ -149,7 +149,9 @@ def _deep_png(path: Path, image: Image.Image) -> Tensor:
     upper = np.array(image).astype(np.uint16)
     with open_image(path) as swapped:
         (tile,) = swapped.tile  # type: ignore[attr-defined]
-        swapped.tile = [tile._replace(args=f"{image.mode};16L")]  # type: ignore[attr-defined]
+        arguments = f"{image.mode};16L"
+        is_named = hasattr(tile, "_replace")  # not in older versions of Pillow
+        swapped.tile = [tile._replace(args=arguments) if is_named else (*tile[:3], arguments)]  # type: ignore[attr-defined]
         pixels = upper << 8 | np.array(swapped)
 
     colour = pixels.astype(np.float32) / 65535
