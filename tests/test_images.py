@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from calotype import images
 from calotype.datasets.image_file import has_transparency, read_deep, read_image
 from calotype.images import open_image, set_max_megapixels, upright_size
+from calotype.schema import RootConfig, conf_dir
 from calotype.types import UserError
 
 SOURCES = Path(images.__file__).parent
@@ -100,6 +102,11 @@ def test_own_limit_of_pixels(tmp_path: Path) -> None:
     for limit in (0, -1, float("nan")):
         with pytest.raises(UserError, match="above 0"):
             set_max_megapixels(limit)
+
+
+def test_the_limit_is_the_same_without_a_config() -> None:
+    written = yaml.safe_load((conf_dir() / "config.yaml").read_text())["max_megapixels"]
+    assert images.MAX_MEGAPIXELS == RootConfig.max_megapixels == written
 
 
 def test_pillows_limit_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ SUFFIXES = {
 # What an optional decoder needs, for the message where it is not there.
 EXTRAS = {"HEIF": "pip install 'calotype[heic]'", "AVIF": "a Pillow that has AVIF, 11.3 or newer"}
 
+METADATA = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})  # of a PNG, that have an orientation
 ORIENTATION = 0x0112  # EXIF's tag: 1 is upright, 5 to 8 exchange height and width
 MAX_MEGAPIXELS = 250.0
 
@@ -127,8 +128,8 @@ def turn_upright(image: Image.Image) -> None:
 
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8, of an image that has not been decoded yet; 1 where there is none."""
-    # Asked of a PNG without EXIF data, Pillow decodes all of it to look behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
+    # Asked of a PNG without such data, Pillow decodes all of it to look behind the pixels.
+    if image.format == "PNG" and not METADATA & image.info.keys():
         return 1
     value = image.getexif().get(ORIENTATION, 1)
     return value if value in range(1, 9) else 1

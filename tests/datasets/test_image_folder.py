@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import calotype
 from calotype import images
 from calotype.building import build_data
 from calotype.compose import compose_config
@@ -219,3 +220,15 @@ def test_names_that_are_not_utf8_or_long(tmp_path: Path) -> None:
     data_hash(source)
     with pytest.raises(UserError, match="no such folder"):
         image_folder("x" * 300)
+
+
+@pytest.mark.slow
+def test_a_run_with_any_names_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`50%$#$` ended it after its training, since the confusion matrix could not be drawn."""
+    for number, name in enumerate(("50%$#$", "\u732b", os.fsdecode(b"caf\xe9"), "$\\undefined{", "a\nb", "n" * 250)):
+        for i in range(6):
+            picture(tmp_path / "odd" / name / f"{i}.png", 40 * number)
+    fast = ["model.widths=[4]", "trainer.max_epochs=1", "hardware=cpu", "logger=none", "dataset=image_folder"]
+    run = calotype.run([*fast, f"dataset.root={tmp_path}/odd", f"hydra.run.dir={tmp_path}/run"]).run_dir
+    assert {path.name for path in (run / "images").iterdir()} >= {"confusion_matrix.png", "wrong.png", "curves.png"}
+    assert "odd: 36 images of 6 classes (train 24, val 6, test 6)" in capsys.readouterr().out
