@@ -19,8 +19,8 @@ def run(overrides: Sequence[str] = ()) -> Result:
     return runner.run(overrides)
 
 
-def load(run_dir: str | Path, *, checkpoint: str | None = None) -> Any:
+def load(run_dir: str | Path, *, checkpoint: str | None = None, trust: bool = False) -> Any:
     """The trained LightningModule of a finished run, in evaluation mode on the CPU; see `calotype.runner.load`."""
     from calotype import runner
 
-    return runner.load(run_dir, checkpoint=checkpoint)[1]
+    return runner.load(run_dir, checkpoint=checkpoint, trust=trust)[1]

@@ -115,6 +115,12 @@ def shared_parts(target: Any, group: str) -> dict[str, str]:
     return {name: place for name, place in SHARED.get(group, {}).items() if name in parameters}
 
 
+def located(target: str) -> Any:
+    """The object that a `_target_` names."""
+    found = get_object(target)
+    return found if callable(found) else get_class(target)
+
+
 def at(config: Plain, place: str) -> Any:
     """The value at a dotted key, None where there is none."""
     value: Any = config
@@ -124,7 +130,7 @@ def at(config: Plain, place: str) -> Any:
 
 
 def _shared(config: Plain, group: str) -> dict[str, Any]:
-    target = _located(config[group]["_target_"])
+    target = located(config[group]["_target_"])
     found = {name: at(config, place) for name, place in shared_parts(target, group).items()}
     places = shared_parts(target, group)
     return {name: _built(config, name, places[name], part) for name, part in found.items()}
@@ -134,11 +140,6 @@ def _built(config: Plain, name: str, place: str, part: Any) -> Any:
     if not (isinstance(part, Mapping) and "_target_" in part):
         return part
     return build(part, place, **(_shared(config, name) if name in SHARED else {}))
-
-
-def _located(target: str) -> Any:
-    found = get_object(target)
-    return found if callable(found) else get_class(target)
 
 
 def _plain(config: Plain | DictConfig) -> Plain:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from calotype.cli_errors import Parser, one_line_errors
+from calotype.cli_errors import TRUST, Parser, one_line_errors
+from calotype.trust import trusting
 
 INVERT: dict[str, bool | Literal["auto"]] = {"false": False, "true": True, "auto": "auto"}
 
@@ -20,6 +21,7 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--max-megapixels", type=float, metavar="N", help="refuse image files of more than so many million pixels (default 250)"
     )
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     commands = parser.add_subparsers(prog="calotype-apply RUN", dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
@@ -91,8 +93,10 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument(
             "--fpir", type=float, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)"
         )
+    for command in (classify, verify, stylize, sample, interpolate, complete, score, translate, enroll, identify, listing, add, remove):
+        command.add_argument("--trust", action="store_true", default=argparse.SUPPRESS, help=TRUST)
     options = parser.parse_args(arguments)
-    with one_line_errors():
+    with one_line_errors(), trusting(options.trust):
         for line in _applied(options):
             print(line, flush=True)
 

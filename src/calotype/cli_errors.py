@@ -19,6 +19,7 @@ from calotype.check import ConfigError, nearest, tell_hydra
 from calotype.types import UserError
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+TRUST = "let the run's config name any code, which is executed: of your own runs, or of somebody whom you trust"
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from calotype.cli_errors import RUN_ERROR, Parser, one_line_errors, say
+from calotype.cli_errors import RUN_ERROR, TRUST, Parser, one_line_errors, say
+from calotype.trust import trusting
 from calotype.types import UserError
 
 
@@ -106,8 +107,9 @@ def _battle(arguments: Sequence[str]) -> None:
     parser.add_argument("runs", nargs=2, metavar="RUN")
     parser.add_argument("--n", type=int, default=2000, help="generated and test images (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
-    with one_line_errors():
+    with one_line_errors(), trusting(options.trust):
         from calotype.battle import battle
 
         for line in battle(*options.runs, n=options.n, seed=options.seed):
@@ -126,10 +128,11 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: in outputs/reruns)")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     with one_line_errors():
         from calotype.rerun import rerun
 
-        same = rerun(Path(options.run), None if options.out is None else Path(options.out))
+        same = rerun(Path(options.run), options.out, trust=options.trust)
     if not same:
         raise SystemExit(RUN_ERROR)

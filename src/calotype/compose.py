@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, refuse_wrong_choices
+from calotype.config_file import read_config
 from calotype.schema import conf_dir
+from calotype.trust import foreign_targets, is_all_trusted
+from calotype.types import UserError
+
+MAX_TARGETS = 5  # in a printed line
 
 
 def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydra: bool = False) -> DictConfig:
@@ -29,17 +36,59 @@ def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydr
 
 
 def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config that the run in `folder` was started with.
+    """The config that the run in `folder` was started with, and `overrides`, which are the user's.
+
+    The file is read as plain values, so that no Hydra node, defaults list or resolver of somebody else's takes effect, and
+    what it names is compared with what a config may name before anything of it is imported.
 
     Raises:
-        ConfigError: it is no run folder, or its config is damaged.
+        ConfigError: it is no run folder, its config is damaged, or it names what takes trust.
     """
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
-    cfg = compose_config(overrides, folder=folder)
-    if cfg.get("task") is None:
-        raise ConfigError(f"{folder / 'config.yaml'}: damaged (it has no task)")
-    return cfg
+    plain = _run_config(folder / "config.yaml")
+    if not overrides:
+        cfg = OmegaConf.create(plain)
+        OmegaConf.set_struct(cfg, True)
+        return cfg
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)))
+        return compose_config(overrides, folder=Path(scratch))
+
+
+def _run_config(path: Path) -> dict[str, Any]:
+    """What the config.yaml of a run holds, once it is known to be harmless or trusted."""
+    try:
+        plain = read_config(path)
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    task = plain.get("task")
+    if task is None:
+        raise ConfigError(f"{path}: damaged (it has no task)")
+    if not isinstance(task, dict) or "." not in str(task.get("_target_")):
+        raise ConfigError(f"{path}: damaged (its task has no _target_)")
+    for key in ("hydra", "defaults"):
+        if key in plain:
+            raise ConfigError(f"{path}: holds {key}, which no run writes and which would reach beyond this file; remove it")
+
+    if foreign := foreign_targets(plain):
+        more = f" and {len(foreign) - MAX_TARGETS} more" if len(foreign) > MAX_TARGETS else ""
+        raise ConfigError(
+            f"{path}: names {', '.join(foreign[:MAX_TARGETS])}{more}, no parts of Calotype's or of a plug-in; a run of "
+            "somebody else's may execute anything by them: where you trust it, add --trust (calotype: trust=true)"
+        )
+    if not is_all_trusted() and (found := _interpolation(plain)):
+        raise ConfigError(f"{path}: holds the interpolation {found}, and a run writes values; write the value, or add --trust")
+    return {**plain, "trust": False}  # it is for the user to say
+
+
+def _interpolation(value: Any) -> str | None:
+    """The first text that OmegaConf would resolve."""
+    if isinstance(value, dict):
+        return next((found for part in value.items() for one in part if (found := _interpolation(one))), None)
+    if isinstance(value, list):
+        return next((found for one in value if (found := _interpolation(one))), None)
+    return value if isinstance(value, str) and "${" in value else None
 
 
 @contextlib.contextmanager
@@ -47,10 +96,26 @@ def directory_of(record: Mapping[str, Any]) -> Iterator[None]:
     """Within it, relative paths of a run's config mean what they meant when the run was started.
 
     Where that directory no longer exists (the run is from another machine), they are relative to the present one.
+    Modules are imported from where they were: an interpreter that looks for them in the current directory would find
+    those of a directory that the run folder names.
     """
     directory = record.get("cwd")
-    if directory and Path(directory).is_dir() and Path(directory) != Path.cwd():
-        with contextlib.chdir(directory):
-            yield
-    else:
+    here = Path.cwd()
+    if not isinstance(directory, str) or not directory or not Path(directory).is_dir() or Path(directory) == here:
         yield
+        return
+    with _imports_from(here), contextlib.chdir(directory):
+        yield
+
+
+@contextlib.contextmanager
+def _imports_from(here: Path) -> Iterator[None]:
+    """Within it, an empty entry of sys.path, the current directory, is `here`."""
+    is_relative = "" in sys.path
+    if is_relative:
+        sys.path[sys.path.index("")] = str(here)
+    try:
+        yield
+    finally:
+        if is_relative and str(here) in sys.path:
+            sys.path[sys.path.index(str(here))] = ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from calotype.building import build, located
 from calotype.run_folder import locked
 from calotype.schema import flat
 from calotype.types import UserError
@@ -71,26 +72,24 @@ def closed_loggers(run_dir: Path) -> Iterator[None]:
 
 
 def _make(node: Mapping[str, Any], run_dir: Path) -> Any:
-    from hydra.utils import get_object, instantiate
-
     given = dict(node)
-    takes = inspect.signature(get_object(str(node["_target_"]))).parameters
+    takes = inspect.signature(located(str(node["_target_"]))).parameters
     if "save_dir" in takes and given.get("save_dir") is None:
         given["save_dir"] = str(run_dir)
     if "tracking_uri" not in takes:
-        return instantiate(given, _convert_="all")
+        return build(given)
 
     # MLflow's newest takes no folder of files for a store, which is what Lightning makes of null.
     address = given["tracking_uri"] = given.get("tracking_uri") or f"{SQLITE}{run_dir / 'mlflow.db'}"
     if not address.startswith(SQLITE):
-        return instantiate(given, _convert_="all")
+        return build(given)
     store = Path(address.removeprefix(SQLITE)).absolute()
     store.parent.mkdir(parents=True, exist_ok=True)
     if "artifact_location" in takes and given.get("artifact_location") is None:
         given["artifact_location"] = (store.parent / "mlartifacts").as_uri()
     # The tables of a new store are made by one process: jobs of a sweep may start at once.
     with locked(store.with_name(f".{store.name}.lock")):
-        logger = instantiate(given, _convert_="all")
+        logger = build(given)
         _on_first_process(lambda: logger.experiment)
     return logger
 

@@ -36,9 +36,7 @@ def reference_folder(cfg: DictConfig, train: Callable[..., Any], *, is_main: boo
     """
     named = cfg.task.classifier
     if named != "auto":
-        task = load_config(Path(named)).task._target_.split(".")[-2]
-        if task != "classification":
-            raise UserError(f"task.classifier={named}: a run of task={task}, not of task=classification")
+        check_reference(cfg)
         return Path(named)
 
     chosen = _config(cfg)
@@ -47,6 +45,16 @@ def reference_folder(cfg: DictConfig, train: Callable[..., Any], *, is_main: boo
         return folder
     _train_once(_on_one_device(chosen, cfg), folder, train)
     return folder
+
+
+def check_reference(cfg: DictConfig) -> None:
+    """Raise UserError where `task.classifier` names a run that is no classifier, or that takes trust."""
+    named = cfg.task.get("classifier")
+    if named in (None, "auto"):
+        return
+    task = load_config(Path(named)).task._target_.split(".")[-2]
+    if task != "classification":
+        raise UserError(f"task.classifier={named}: a run of task={task}, not of task=classification")
 
 
 def _config(cfg: DictConfig) -> DictConfig:

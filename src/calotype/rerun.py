@@ -9,13 +9,19 @@ from typing import Any
 from calotype.compose import directory_of, load_config
 from calotype.run_folder import check_format, read_json, shown
 from calotype.runner import launch
+from calotype.trust import trusting
 from calotype.types import UserError
 
 
-def rerun(run_dir: Path, out: Path | None = None) -> bool:
+def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> bool:
     """Print each metric that differs, and what else does; True where all are the same.
 
     Metrics are compared to the last bit. Times are no metrics: they stand in run.json.
+
+    Args:
+        run_dir: of the finished run.
+        out: folder of the new one; by default below outputs/reruns.
+        trust: its config may name any code, which is executed.
 
     Raises:
         UserError: there is no finished run in `run_dir`.
@@ -30,7 +36,7 @@ def rerun(run_dir: Path, out: Path | None = None) -> bool:
     before = read_json(run_dir / "metrics.json")
 
     out = None if out is None else out.expanduser().resolve()
-    with directory_of(record):
+    with directory_of(record), trusting(trust):
         cfg = load_config(run_dir)
         # Not next to the old one, where a table of a sweep would take it for one of its runs.
         name = f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{record['config_hash']}"

@@ -18,7 +18,7 @@ from calotype.types import UserError
 
 FREE_GROUPS = ("trainer", "hardware", "paths", "logger", "callbacks")  # every key of them may change
 FREE_KEYS = ("name", "test_with", "max_megapixels")
-COMMANDS = ("resume", "dry_run", "retry", "fail_fast")  # no settings of the run
+COMMANDS = ("resume", "dry_run", "trust", "retry", "fail_fast")  # no settings of the run
 SPEED_KEYS = ("num_workers", "ram_budget_mb")
 # Last parts of the keys that say where files lie. That they hold the same data is checked when they are read.
 PLACES = ("root", "path", "file", "folder", "data_dir", "output_dir")

@@ -19,13 +19,14 @@ from calotype.check import ConfigError, check, check_root
 from calotype.compose import compose_config, directory_of, load_config
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
-from calotype.reference import reference_folder
+from calotype.reference import check_reference, reference_folder
 from calotype.resume import Start, changed_config, continue_in
 from calotype.run_folder import RunRecord, check_format, read_json, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
 from calotype.trainer import name_of, quiet
 from calotype.training import Training, evaluate, fit
+from calotype.trust import targets_of, trusting
 from calotype.types import DataSpec, UserError
 from calotype.user_code import user_code
 from calotype.user_errors import as_user_error, other_model
@@ -58,7 +59,8 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
     """
     resumed = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
     if resumed and resumed[-1] not in ("", "null"):
-        return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
+        with trusting(_is_trust_typed(overrides)):
+            return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
 
     folder = Path(config_dir) if config_dir else None
     cfg = compose_config(overrides, folder=folder, hydra=True)
@@ -113,8 +115,21 @@ def launch(
         go_on: the same as `start=Start(resumed=True)`.
         parent: a finished run that this one goes on from.
     """
-    start = start or Start(resumed=go_on)
+    # Of the other runs that this one reads, what its own config names is no surprise.
+    with trusting(bool(cfg.get("trust")), targets=targets_of(OmegaConf.to_container(cfg, resolve=False))):
+        return _launch(cfg, run_dir, overrides, choices, start or Start(resumed=go_on), parent)
+
+
+def _launch(
+    cfg: DictConfig,
+    run_dir: Path,
+    overrides: Sequence[str],
+    choices: Mapping[str, Any] | None,
+    start: Start,
+    parent: Path | None,
+) -> Result:
     check(cfg, is_resumed=start.resumed)
+    check_reference(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:
         print(f"dry run: the config is right; it would run in {shown(run_dir)}", flush=True)
@@ -142,7 +157,7 @@ def launch(
     return Result(metrics, run_dir, module)
 
 
-def load(run_dir: str | Path, *, checkpoint: str | None = None) -> tuple[DictConfig, Any]:
+def load(run_dir: str | Path, *, checkpoint: str | None = None, trust: bool = False) -> tuple[DictConfig, Any]:
     """The config and the trained LightningModule of a run, in evaluation mode on the CPU.
 
     The run folder alone is enough: pretrained weights, which a checkpoint holds as they were trained on, are not asked
@@ -151,14 +166,17 @@ def load(run_dir: str | Path, *, checkpoint: str | None = None) -> tuple[DictCon
     Args:
         run_dir: the run folder.
         checkpoint: `best` or `last`; by default what the run's metrics came from.
+        trust: its config may name any code, which is executed; without, Calotype's, torch's, Lightning's and plug-ins'.
 
     Raises:
+        ConfigError: its config names what takes trust.
         UserError: no run, no checkpoint, a damaged one, or one of another model.
     """
     from calotype.checkpoint_io import read_checkpoint
 
     folder = Path(run_dir)
-    cfg = load_config(folder)
+    with trusting(trust):
+        cfg = load_config(folder)
     record = read_json(folder / "run.json")
     check_format(record, folder / "run.json")
     path = checkpoint_path(folder, checkpoint or cfg.test_with)
@@ -203,7 +221,7 @@ def _record(
     }
     if choices is not None:
         fields["choices"] = {k: v for k, v in choices.items() if not k.startswith("hydra/")}
-    config = OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None}))
+    config = OmegaConf.to_yaml(OmegaConf.create({**to_plain(cfg), "resume": None, "trust": False}))
     if start.resumed and parent is None:
         return RunRecord.go_on(run_dir, config=config, **fields)
     if parent is not None:
@@ -276,9 +294,17 @@ def _pretrained(cfg: DictConfig, run_dir: Path, *, has_checkpoint: bool) -> Any:
     return pretrained.from_checkpoint() if has_checkpoint else contextlib.nullcontext()
 
 
+def _is_trust_typed(overrides: Sequence[str]) -> bool:
+    """The last `trust=` of overrides that go on with a run, whose config is read before they are composed with it."""
+    typed = [o.partition("=")[2].lower() for o in overrides if o.startswith("trust=")]
+    if typed and typed[-1] not in ("true", "false"):
+        raise ConfigError(f"trust={typed[-1]}: must be true or false")
+    return bool(typed) and typed[-1] == "true"
+
+
 def _new_overrides(overrides: Sequence[str], record: Mapping[str, Any]) -> list[str]:
     known = {str(override) for override in record.get("overrides", [])}
-    return [o for o in overrides if o not in known and not o.startswith(("hydra.", "dry_run="))]
+    return [o for o in overrides if o not in known and not o.startswith(("hydra.", "dry_run=", "trust="))]
 
 
 def _new_folder(cfg: DictConfig, record: Mapping[str, Any], overrides: Sequence[str]) -> Path:
@@ -300,7 +326,7 @@ def _worker_error(run_dir: Path) -> UserError | None:
 def _worker(run_dir: Path, start: Start) -> None:
     """What a further process of a distributed run does."""
     try:
-        with logged(run_dir):
+        with logged(run_dir), trusting():  # the first process has looked at all that is read
             _train(load_config(run_dir), run_dir, start, None)
     except BaseException as error:
         known = as_user_error(error)

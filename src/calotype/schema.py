@@ -53,7 +53,7 @@ def config_hash(cfg: DictConfig) -> str:
         if not isinstance(plain.get(key), dict):
             plain[key] = {}  # the check tells of it, later
     paths = plain.pop("paths")
-    for key in ("logger", "name", "resume", "dry_run", "retry", "fail_fast", "max_megapixels"):
+    for key in ("logger", "name", "resume", "dry_run", "trust", "retry", "fail_fast", "max_megapixels"):
         plain.pop(key, None)
     for key, default in LATER.items():
         if plain["trainer"].get(key) == default:

@@ -71,6 +71,7 @@ class RootSettings(Settings):
     resume: str | None
     init_from: str | None
     dry_run: bool
+    trust: bool
     retry: bool
     fail_fast: bool
     test_with: Literal["best", "last"]

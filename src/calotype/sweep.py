@@ -36,7 +36,7 @@ from calotype.types import UserError
 from calotype.user_code import code_of, user_packages
 from hydra_plugins.calotype_search.paired_sweeper import GridSweeper, paired_jobs
 
-HOW = ("dry_run=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
+HOW = ("dry_run=", "trust=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same
 HASH_LENGTH = 8
 
 

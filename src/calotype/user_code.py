@@ -62,6 +62,8 @@ def _hash(files: list[Path]) -> str | None:
 
 def _files(name: str) -> list[Path]:
     """The Python files of a top-level package or module, without importing it."""
+    if not name.isidentifier():  # find_spec imports what stands before a dot
+        return []
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

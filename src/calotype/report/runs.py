@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from calotype.config_file import read_config
 from calotype.run_folder import SWEEP, check_format, has_begun, read_json, was_cut_off
 from calotype.schema import flat
 from calotype.types import UserError
 
 Plain = dict[str, Any]
-NEUTRAL = ("logger", "name", "resume", "dry_run", "retry", "fail_fast", "paths", "seed")  # of a config: what is no setting
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: ten times as fast
+NEUTRAL = ("logger", "name", "resume", "dry_run", "trust", "retry", "fail_fast", "paths", "seed")  # of a config: what is no setting
 SLACK = 4  # settings that are named where overrides do not tell two rows apart
 
 
@@ -113,12 +111,7 @@ def read_run(folder: Path) -> Run:
     for key in ("task", "seed", "status"):
         if key not in record:
             raise UserError(f"{folder / 'run.json'}: damaged (it has no {key})")
-    try:
-        config = yaml.load((folder / "config.yaml").read_text(), LOADER)
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / 'config.yaml'}: damaged ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.yaml'}: damaged (no config)")
+    config = read_config(folder / "config.yaml")
     metrics = read_json(folder / "metrics.json") if record["status"] == "finished" else {}
     for name, value in metrics.items():
         if value is not None and not isinstance(value, int | float):

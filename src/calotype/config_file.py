@@ -1,0 +1,57 @@
+"""Reads the config.yaml of a run as plain values: no Hydra node, no defaults list, no objects, no aliases."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calotype.types import UserError
+
+BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: ten times as fast
+MAX_BYTES = 10_000_000  # a config has some thousands
+
+
+class _Loader(BASE):
+    """Reads numbers as OmegaConf does: 1e-3 is one, and a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in BASE.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a config.yaml.
+
+    Raises:
+        UserError: it cannot be read, is not YAML, holds an object or an alias, or is no mapping.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise UserError(f"{path}: damaged (more than {MAX_BYTES} bytes)")
+        text = raw.decode()
+
+        # A few aliases of aliases are a config of billions of keys, and no run writes one.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=BASE)):
+            raise UserError(f"{path}: damaged (it holds a YAML alias, and no run writes one)")
+        config = yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged ({_first_line(error)})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: damaged (no config)")
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or ' '.join(str(error).split())}{place}"
