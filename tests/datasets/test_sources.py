@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import pickle
+import zlib
 from pathlib import Path
 
 import joblib
@@ -14,6 +17,7 @@ from torch import Tensor
 
 from calotype.datasets import characters, faces
 from calotype.datasets.gaussians_2d import gaussians_2d
+from calotype.datasets.joblib_array import read_array
 from calotype.datasets.scikit_images import photos, textures
 from calotype.datasets.synthetic_faces import synthetic_faces
 from calotype.types import UserError
@@ -100,6 +104,60 @@ def test_olivetti_file(tmp_path: Path) -> None:
     assert torch.equal(source.items[5, 0], want.mul(255).round().to(torch.uint8))
     assert source.labels is not None
     assert source.labels.bincount().tolist() == [10] * 40
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_array_of_a_joblib_file(dtype: type, protocol: int, tmp_path: Path) -> None:
+    x = (np.random.RandomState(0).rand(400, 4096) * 255).astype(dtype)
+    joblib.dump(x, tmp_path / "x.pkz", compress=1, protocol=protocol)
+    read = read_array(tmp_path / "x.pkz", (400, 4096))
+    assert read.dtype == dtype
+    assert np.array_equal(read, x)
+
+
+class Touch:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_olivetti_executes_nothing(tmp_path: Path) -> None:
+    file, proof = tmp_path / "olivetti_py3.pkz", tmp_path / "executed"
+    header = zlib.decompress(_dumped(tmp_path, np.zeros((400, 4096), np.uint8)))[: -400 * 4096 - 1]
+    evil = pickle.dumps(Touch(proof), protocol=2)
+    for content in (
+        _dumped(tmp_path, Touch(proof)),
+        _dumped(tmp_path, np.array([[Touch(proof)] * 4096], object)),
+        evil,
+        pickle.dumps(Touch(proof)) + bytes(400 * 4096),
+        b"",
+        zlib.compress(bytes(50_000_000)),
+        _dumped(tmp_path, np.zeros((400, 4096), np.int8)),
+        _dumped(tmp_path, np.asfortranarray(np.arange(400 * 4096, dtype=np.float32).reshape(400, 4096))),
+        _dumped(tmp_path, np.zeros((4096, 400), ">f4")),
+        _dumped(tmp_path, np.zeros((400, 4095), np.uint8)),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="remove it and fetch it again"):
+            faces.olivetti(str(tmp_path), download=False)
+        assert not proof.exists()
+    # An attack before a real description: the array is read, and nothing else is.
+    file.write_bytes(zlib.compress(evil[:-1] + b"0" + header + bytes(400 * 4096) + b"."))
+    assert faces.olivetti(str(tmp_path), download=False).items.shape == (400, 1, 64, 64)
+    assert not proof.exists()
+    file.write_bytes(_dumped(tmp_path, Touch(proof)))
+    joblib.load(file)
+    assert proof.exists()  # the attack works
+
+
+def _dumped(folder: Path, value: object) -> bytes:
+    joblib.dump(value, folder / "dumped", compress=("zlib", 6))
+    return (folder / "dumped").read_bytes()
 
 
 def test_omniglot_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
