@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, check_root, nearest, refuse_wrong_choices
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
+from calotype.console import echo, printable
 from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
 from calotype.schema import conf_dir
 from calotype.types import UserError
@@ -60,7 +61,7 @@ def _fetch(given: Sequence[str]) -> None:
     from calotype.fetch import fetch
 
     for line in fetch(given):
-        print(line, flush=True)
+        echo(line)
 
 
 def _refuse_options(given: Sequence[str]) -> None:
@@ -115,7 +116,7 @@ def _sweep(given: list[str]) -> None:
         if sweep.begun:
             failed = _end_sweep()
     if failed:
-        print("calotype: the same command with retry=true runs again what failed", file=sys.stderr, flush=True)
+        echo("calotype: the same command with retry=true runs again what failed", error=True)
         raise SystemExit(RUN_ERROR)
 
 
@@ -129,9 +130,10 @@ def _end_sweep() -> bool:
     with contextlib.suppress(UserError):  # nothing was run
         runs, damaged = find_runs(list(sweep.begun))
         for task, of_task in by_task(runs).items():
-            print(f"\n{text(make_table(task, of_task), 'terminal')}")
+            echo(f"\n{text(make_table(task, of_task), 'terminal')}", lines=True)
     for folder in sweep.begun:
-        print(f"\nsweep folder  {folder}", flush=True)
+        echo()
+        echo(f"sweep folder  {folder}")
 
     failed = [one for folder, jobs in sweep.begun.items() for one in sweep.failures(folder, jobs)]
     for overrides, error in failed:
@@ -207,7 +209,7 @@ def _claim_and_run(cfg: DictConfig, run_dir: Path, folder: Path) -> None:
         elsewhere = wait_while_running(run_dir) or elsewhere
         found = sweep.state(run_dir)
         if found == "finished":
-            print(f"finished {'elsewhere' if elsewhere else 'before'}  {shown(run_dir)}", flush=True)
+            echo(f"finished {'elsewhere' if elsewhere else 'before'}  {shown(run_dir)}")
             return
         if found == "failed" and (elsewhere or not cfg.retry):
             error = read_json(run_dir / "run.json").get("error")
@@ -239,20 +241,21 @@ def _report(result: Result) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table("figure", "value")
         for name, value in rows:
-            table.add_row(name, _number(value))
+            table.add_row(Text(printable(name)), _number(value))
         Console().print(table)
     else:
         width = max((len(name) for name, _ in rows), default=0)
         for name, value in rows:
-            print(f"{name:{width}}  {_number(value)}")
+            echo(f"{name:{width}}  {_number(value)}")
     if len(each_class) > MOST_CLASSES:
-        print(f"and the recall of each of {len(each_class)} classes in metrics.json")
+        echo(f"and the recall of each of {len(each_class)} classes in metrics.json")
     for picture in sorted(p for p in (result.run_dir / "images").glob("*.*") if p.suffix in (".png", ".gif")):
-        print(f"picture     {shown(picture)}")
-    print(f"run folder  {shown(result.run_dir)}", flush=True)
+        echo(f"picture     {shown(picture)}")
+    echo(f"run folder  {shown(result.run_dir)}")
 
 
 def _report_briefly(result: Result, task: str) -> None:
@@ -261,7 +264,7 @@ def _report_briefly(result: Result, task: str) -> None:
 
     if result.module is not None:
         shortened = [f"{name} {_number(result.metrics[name])}" for name in main_metrics(task, result.metrics)]
-        print("  ".join([*shortened, f"run folder  {shown(result.run_dir)}"]), flush=True)
+        echo("  ".join([*shortened, f"run folder  {shown(result.run_dir)}"]))
 
 
 def _number(value: float | None) -> str:

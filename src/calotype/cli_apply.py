@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from calotype.cli_errors import TRUST, Parser, one_line_errors
+from calotype.console import echo
 from calotype.trust import trusting
 
 INVERT: dict[str, bool | Literal["auto"]] = {"false": False, "true": True, "auto": "auto"}
@@ -98,7 +99,7 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors(), trusting(options.trust):
         for line in _applied(options):
-            print(line, flush=True)
+            echo(line)
 
 
 def _seed(text: str) -> int:

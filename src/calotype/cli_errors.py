@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calotype.check import ConfigError, nearest, tell_hydra
+from calotype.console import echo
 from calotype.types import UserError
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
@@ -77,7 +77,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def say(text: str, code: int) -> int:
-    print(f"calotype: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    echo(f"calotype: {' '.join(text.split())}", error=True)
     return code
 
 

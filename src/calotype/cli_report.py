@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from calotype.cli_errors import RUN_ERROR, TRUST, Parser, one_line_errors, say
+from calotype.console import echo
 from calotype.trust import trusting
 from calotype.types import UserError
 
@@ -56,8 +57,8 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         tasks = with_metrics(by_task(runs), metrics)
         tables = [make_table(task, of_it, metrics, baseline) for task, of_it in tasks.items()]
         if len(tables) > 1:
-            print(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", file=sys.stderr)
-        print("\n\n".join(text(table, options.form) for table in tables), flush=True)
+            echo(f"calotype: runs of {len(tables)} tasks, a table for each: {', '.join(t.task for t in tables)}", error=True)
+        echo("\n\n".join(text(table, options.form) for table in tables), lines=True)
         for line in not_begun(options.paths):
             say(line, 0)
         if options.page is not None:
@@ -65,14 +66,14 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
 
             with _written("--page", options.page):
                 write_page(options.page, runs, tables)
-            print(f"page  {options.page}", file=sys.stderr)
+            echo(f"page  {options.page}", error=True)
         if options.figures is not None:
             from calotype.report.figures import write_figures
 
             with _written("--figures", options.figures):
                 paths = [path for table in tables for path in write_figures(options.figures, table)]
             for path in paths:
-                print(f"figure  {path}", file=sys.stderr)
+                echo(f"figure  {path}", error=True)
         for line in damaged:
             say(f"left out: {line}", RUN_ERROR)
         if damaged:
@@ -96,8 +97,8 @@ def _check_evidence(arguments: Sequence[str]) -> None:
 
         count, lines = stale(options.folder)
         for line in lines:
-            print(line)
-        print(f"{count - len(lines)} of {count} files of evidence match the config that their command composes", flush=True)
+            echo(line)
+        echo(f"{count - len(lines)} of {count} files of evidence match the config that their command composes")
         if lines:
             raise SystemExit(RUN_ERROR)
 
@@ -113,7 +114,7 @@ def _battle(arguments: Sequence[str]) -> None:
         from calotype.battle import battle
 
         for line in battle(*options.runs, n=options.n, seed=options.seed):
-            print(line, flush=True)
+            echo(line)
 
 
 def _setting(text: str) -> tuple[str, str]:

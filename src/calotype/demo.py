@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from calotype.console import echo
+
 TOUR = (
     ("a network learns ten digits", "test/accuracy", ["experiment=classification/digits"]),
     ("the nearest neighbour on the same digits, as a yardstick", "test/accuracy", ["experiment=classification/nearest_neighbour"]),
@@ -55,19 +57,20 @@ def main() -> None:
     folders: list[Path] = []
     rows = []
     for i, (what, figure, overrides) in enumerate(TOUR, 1):
-        print(f"\n[{i}/{len(TOUR)}] {what}\n    calotype {' '.join(overrides)}\n", flush=True)
+        echo(f"\n[{i}/{len(TOUR)}] {what}\n    calotype {' '.join(overrides)}\n", lines=True)
         result = calotype.run(overrides)
         rows.append((what, figure, result.metrics[figure]))
         folders.append(result.run_dir)
-    print()
+    echo()
     width = max(len(figure) for _, figure, _ in rows)
     for what, figure, value in rows:
-        print(f"{figure:{width}} {value:7.4f}  {what}")
+        echo(f"{figure:{width}} {value:7.4f}  {what}")
     runs = [read_run(folder) for folder in folders]
     page = Path("outputs") / "demo.html"
     write_page(page, runs, [make_table(task, of_it) for task, of_it in by_task(runs).items()])
-    print(f"\npictures, figures and curves of all of them: {shown(page)}")
-    print(f"{time.perf_counter() - start:.0f} s in all; each run's folder holds its config, figures and checkpoints")
+    echo()
+    echo(f"pictures, figures and curves of all of them: {shown(page)}")
+    echo(f"{time.perf_counter() - start:.0f} s in all; each run's folder holds its config, figures and checkpoints")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from calotype.cli_errors import Parser, one_line_errors
+from calotype.console import echo, printable
 from calotype.run_folder import read_json
 from calotype.types import UserError
 
 # The package itself comes from its commit; pip is what installs the rest.
 LEFT_OUT = ("calotype", "pip")
+# Anything else in a line of a requirements file could be an option of pip's.
+NAME, VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[A-Za-z0-9][A-Za-z0-9.!+_-]*"
 
 
 def requirements(record: dict[str, Any], run_json: Path) -> str:
@@ -28,6 +32,10 @@ def requirements(record: dict[str, Any], run_json: Path) -> str:
     if not isinstance(installed, dict) or not installed:
         raise UserError(f"{run_json}: lists no distributions (an older run?); its main packages are under versions")
 
+    for name, version in installed.items():
+        if not (re.fullmatch(NAME, str(name)) and re.fullmatch(VERSION, str(version))):
+            raise UserError(f"{run_json}: damaged ({name}=={version} is no version of a package)")
+
     python = (record.get("versions") or {}).get("python")
     commit = record.get("git_commit")
     dirty = " with uncommitted changes" if record.get("git_dirty") else ""
@@ -38,7 +46,7 @@ def requirements(record: dict[str, Any], run_json: Path) -> str:
     ]
 
     pins = [f"{name}=={version}" for name, version in sorted(installed.items()) if name not in LEFT_OUT]
-    return "\n".join([*header, *pins]) + "\n"
+    return "\n".join([*map(printable, header), *pins]) + "\n"
 
 
 def environment_main(arguments: Sequence[str] | None = None) -> None:
@@ -49,7 +57,7 @@ def environment_main(arguments: Sequence[str] | None = None) -> None:
 
     with one_line_errors():
         run_json = options.run / "run.json"
-        print(requirements(read_json(run_json), run_json), end="", flush=True)
+        echo(requirements(read_json(run_json), run_json), lines=True, end="")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from calotype.applied import fit, load_for, look_for, targets_in
 from calotype.building import build
 from calotype.callbacks import plots
 from calotype.callbacks.generation_pictures import grid
+from calotype.console import echo
 from calotype.data.levels import quantise
 from calotype.datasets.image_file import read_image
 from calotype.tasks.pixelcnn import PixelLikelihood, check_temperature
@@ -202,7 +203,7 @@ def _at_levels(module: Any, path: Path, *, resize: bool) -> Tensor:
 def _said(temperature: float | None) -> float:
     """The temperature, 1 by default; that 0 leaves nothing to chance is said."""
     if temperature == 0:
-        print("calotype: temperature 0: every pixel takes its likeliest level, and the seed changes nothing", file=sys.stderr)
+        echo("calotype: temperature 0: every pixel takes its likeliest level, and the seed changes nothing", error=True)
     if temperature is None:
         return 1.0
     check_temperature(temperature)
@@ -211,7 +212,8 @@ def _said(temperature: float | None) -> float:
 
 def _progress(done: int, rows: int) -> None:
     if sys.stderr.isatty():
-        print(f"\rrow {done} of {rows}", end="" if done < rows else "\n", file=sys.stderr, flush=True)
+        sys.stderr.write(f"\rrow {done} of {rows}" + ("" if done < rows else "\n"))
+        sys.stderr.flush()
 
 
 def _ready(out: Path) -> None:

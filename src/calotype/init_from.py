@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from calotype.checkpoint_io import read_checkpoint
+from calotype.console import echo
 from calotype.run_folder import check_format, read_json
 from calotype.types import UserError
 
@@ -45,11 +46,11 @@ def take_weights(module: nn.Module, folder: Path, *, which: str) -> dict[str, An
 
     left = sorted(set(own) - set(fitting))
     unused = sorted(set(stored) - set(fitting))
-    print(f"init_from {folder}: {len(fitting)} of {len(own)} tensors taken from {path.name}", flush=True)
+    echo(f"init_from {folder}: {len(fitting)} of {len(own)} tensors taken from {path.name}")
     for title, names in (("not in it, as they were", left), ("in it, not used", unused)):
         if names:
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-            print(f"  {title}: {', '.join(names[:MAX_NAMES])}{more}", flush=True)
+            echo(f"  {title}: {', '.join(names[:MAX_NAMES])}{more}")
     return {"run": str(folder), "checkpoint": path.name, "taken": sorted(fitting), "left": left, "unused": unused}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from calotype.building import build, located
+from calotype.console import echo
 from calotype.run_folder import locked
 from calotype.schema import flat
 from calotype.types import UserError
@@ -68,7 +68,7 @@ def closed_loggers(run_dir: Path) -> Iterator[None]:
                 _on_first_process(lambda logger=logger: _close(logger, status, run_dir))
             except Exception as error:
                 message = " ".join(str(error).split()) or type(error).__name__
-                print(f"calotype: logger.{name}: {message}; the run itself is whole", file=sys.stderr, flush=True)
+                echo(f"calotype: logger.{name}: {message}; the run itself is whole", error=True)
 
 
 def _make(node: Mapping[str, Any], run_dir: Path) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.compose import compose_config, load_config
+from calotype.console import echo
 from calotype.resume import Start
 from calotype.run_folder import TakenError, has_begun, read_json, shown, wait_while_running
 from calotype.schema import config_hash, to_plain
@@ -79,7 +80,7 @@ def _train_once(config: DictConfig, folder: Path, train: Callable[..., Any]) -> 
             continue
         was_begun = has_begun(folder)
         verb = "resuming" if was_begun else "training"
-        print(f"{verb} the reference classifier, once for this data, in {shown(folder)}", flush=True)
+        echo(f"{verb} the reference classifier, once for this data, in {shown(folder)}")
         try:
             train(config, folder, start=Start(resumed=was_begun))
         except TakenError:  # by another process, a moment ago

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calotype.compose import directory_of, load_config
+from calotype.console import echo
 from calotype.run_folder import check_format, read_json, shown
 from calotype.runner import launch
 from calotype.trust import trusting
@@ -47,12 +48,12 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
     names = sorted({*before, *now})
     different = [name for name in names if before.get(name) != now.get(name)]
     for name in different:
-        print(f"differs  {name}: {before.get(name)!r} before, {now.get(name)!r} now")
+        echo(f"differs  {name}: {before.get(name)!r} before, {now.get(name)!r} now")
     if different:
         for line in _other_differences(record, read_json(result.run_dir / "run.json")):
-            print(f"differs  {line}")
+            echo(f"differs  {line}")
     same = len(names) - len(different)
-    print(f"{same} of {len(names)} metrics are the same to the last bit; run folder {shown(result.run_dir)}")
+    echo(f"{same} of {len(names)} metrics are the same to the last bit; run folder {shown(result.run_dir)}")
     return not different
 
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from calotype.console import echo, printable
 from calotype.types import UserError
 from calotype.whole_file import whole_file
 
@@ -54,8 +55,8 @@ INPUTS = "inputs.json"  # of a run folder: statistics of the training images
 def shown(path: Path) -> str:
     """The path as a person would type it from here."""
     with contextlib.suppress(ValueError):
-        return str(path.resolve().relative_to(Path.cwd()))
-    return str(path)
+        return printable(str(path.resolve().relative_to(Path.cwd())))
+    return printable(str(path))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -217,7 +218,7 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if waiting:
-                        print(waiting, flush=True)
+                        echo(waiting)
                     fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_same(path, file):  # who held it has removed it
                 continue
@@ -387,7 +388,7 @@ def wait_while_running(folder: Path) -> bool:
     while has_begun(folder) and is_running(record := read_json(folder / "run.json"), folder):
         if not waited:
             who = f"process {record.get('pid')} of {record.get('host')}"
-            print(f"waiting for  {shown(folder)}, which runs elsewhere ({who})", flush=True)
+            echo(f"waiting for  {shown(folder)}, which runs elsewhere ({who})")
         waited = True
         time.sleep(POLL_SECONDS)
     return waited

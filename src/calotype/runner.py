@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from calotype.building import build_data, build_task
 from calotype.check import ConfigError, check, check_root
 from calotype.compose import compose_config, directory_of, load_config
+from calotype.console import echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
 from calotype.reference import check_reference, reference_folder
@@ -132,7 +133,7 @@ def _launch(
     check_reference(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:
-        print(f"dry run: the config is right; it would run in {shown(run_dir)}", flush=True)
+        echo(f"dry run: the config is right; it would run in {shown(run_dir)}")
         return Result({}, run_dir, None)
 
     record = _record(cfg, run_dir, overrides, choices, start, parent)
@@ -151,7 +152,7 @@ def _launch(
         known = as_user_error(error) or _worker_error(run_dir)
         record.finish("failed", error=str(known or repr(error)))
         if known is None:
-            print(f"calotype: the whole traceback is in {shown(run_dir / LOG)}", file=sys.stderr)
+            echo(f"calotype: the whole traceback is in {shown(run_dir / LOG)}", error=True)
             raise
         raise type(known)(f"{known} ({shown(run_dir / LOG)})") from error
     return Result(metrics, run_dir, module)
@@ -338,7 +339,7 @@ def _worker(run_dir: Path, start: Start) -> None:
                 raise SystemExit(1) from None
             time.sleep(0.1)
         RunRecord.note_failure(run_dir, str(known or repr(error)))
-        print(f"calotype: {known or repr(error)} ({shown(run_dir / LOG)})", file=sys.stderr, flush=True)
+        echo(f"calotype: {known or repr(error)} ({shown(run_dir / LOG)})", error=True)
         raise SystemExit(1) from None
 
 

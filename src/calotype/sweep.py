@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import check, tell_hydra
+from calotype.console import echo
 from calotype.run_folder import (
     SWEEP,
     check_format,
@@ -103,14 +103,14 @@ class CheckEveryJob(Callback):
                 config.hydra.sweeper._target_ = f"{GridSweeper.__module__}.{GridSweeper.__name__}"
         elif sweeper != "PairedSweeper":
             if config.dry_run:
-                print(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}", flush=True)
+                echo(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}")
                 raise SystemExit(0)
             return
         try:
             look_ahead(config, command)
         except UserError as error:
             # Hydra turns an exception of a callback into a warning, and would start the sweep.
-            print(f"calotype: {error}", file=sys.stderr, flush=True)
+            echo(f"calotype: {error}", error=True)
             raise SystemExit(2) from None
         if config.dry_run:
             raise SystemExit(0)
@@ -170,11 +170,11 @@ def look_ahead(config: DictConfig, command: Sequence[str]) -> None:
             reason = str(error) if isinstance(error, UserError) else tell_hydra(error)
             raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {reason}") from None
         if config.dry_run:
-            print(f"{found:11}  {' '.join(o for o in job if not o.startswith('dry_run='))}")
+            echo(f"{found:11}  {' '.join(o for o in job if not o.startswith('dry_run='))}")
         states.setdefault(folder, {})[name] = found
 
     for folder, of_folder in states.items():
-        print(plan(folder, list(of_folder.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]), flush=True)
+        echo(plan(folder, list(of_folder.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]))
     if not config.dry_run:
         for folder, of_folder in states.items():
             note(folder, command, list(of_folder), packages)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from calotype.callbacks.run_state import KEY, RunState, State
 from calotype.checkpoint_io import first_good_checkpoint, read_checkpoint
+from calotype.console import echo
 from calotype.grouped_convolutions import keep_in_single_precision
 from calotype.hardware import describe
 from calotype.init_from import take_weights
@@ -105,7 +106,7 @@ class Training:
             trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
             part = (self.cfg.model or self.cfg.task)._target_.rpartition(".")[2]
             device = self.record.fields["hardware"]["device"]
-            print(f"{part}: {trained:,} trained parameters on {device}", flush=True)
+            echo(f"{part}: {trained:,} trained parameters on {device}")
 
     def callback(self, kind: type) -> Any:
         return next(one for one in self.trainer.callbacks if isinstance(one, kind))
@@ -248,11 +249,11 @@ def _limit(training: Training, state: State) -> str:
 def _replace_damaged(checkpoint: Path | None, faults: list[str], last: Path) -> None:
     """Say what a resumed run goes on from; a good checkpoint takes the place of a damaged one, which is kept."""
     for fault in faults:
-        print(f"{fault}; it is kept as {last.name}.damaged", flush=True)
+        echo(f"{fault}; it is kept as {last.name}.damaged")
     if faults and checkpoint is not None:
         os.replace(last, f"{last}.damaged")
         shutil.copy2(checkpoint, last)
     if checkpoint is None:
-        print("no checkpoint yet: starting over", flush=True)
+        echo("no checkpoint yet: starting over")
     else:
-        print(f"going on from {shown(checkpoint)}", flush=True)
+        echo(f"going on from {shown(checkpoint)}")

@@ -6,6 +6,8 @@ import time
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from calotype.console import echo
+
 
 class PlainProgress(Callback):
     """One line an epoch: its number, the figures on the progress bar, the seconds it took."""
@@ -22,4 +24,4 @@ class PlainProgress(Callback):
         figures = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.progress_bar_metrics.items()))
         most = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         seconds = time.perf_counter() - self._start
-        print(f"epoch {trainer.current_epoch + 1}{most}  {figures}  {seconds:.1f} s", flush=True)
+        echo(f"epoch {trainer.current_epoch + 1}{most}  {figures}  {seconds:.1f} s")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from calotype.console import echo
 from calotype.data.repeated import Repeated
 from calotype.data.single_image import image_at
 from calotype.datasets.image_file import has_transparency, read_deep, read_image
@@ -110,7 +111,7 @@ def read_styles(names: Sequence[str], longer: int) -> tuple[Tensor, ...]:
 
 def colour(image: Tensor, name: str) -> Tensor:
     if image.shape[1] == 1:
-        print(f"{name}: grey, taken as a colour image of equal channels", flush=True)
+        echo(f"{name}: grey, taken as a colour image of equal channels")
     return image.expand(-1, 3, -1, -1).contiguous()
 
 
@@ -123,7 +124,7 @@ def _style(name: str) -> Tensor:
     if not os.path.exists(name):  # pathlib's raises where the name is too long
         raise UserError(f"data.style={name}: no such file; those that come with the packages are {', '.join(EXAMPLES)}")
     if has_transparency(Path(name)):
-        print(f"{name}: transparent pixels are laid on white", flush=True)
+        echo(f"{name}: transparent pixels are laid on white")
     return read_deep(Path(name))[None]
 
 

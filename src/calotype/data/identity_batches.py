@@ -10,6 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from calotype.console import echo
 from calotype.data.augment import Augment
 from calotype.data.identity_sampler import IdentitySampler
 from calotype.data.items import Items, as_float, labels_of, select, thin_out
@@ -105,7 +106,7 @@ class IdentityBatches(LightningDataModule):
         counts = torch.bincount(labels[train], minlength=len(self.dataset.class_names))
         lone = int((counts == 1).sum())
         if lone:
-            print(
+            echo(
                 f"{lone} of {int((counts > 0).sum())} training identities have one image: they are left out, since none is a positive to it"
             )
             counts[counts == 1] = 0

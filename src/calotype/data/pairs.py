@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from calotype.console import echo
 from calotype.data.augment import Augment
 from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs, read_pairs
@@ -130,7 +131,7 @@ class Pairs(LightningDataModule):
             raise UserError(f"dataset {dataset.name}: too few training images for a pair of each kind; see data.val_fraction")
         lone = int((counts == 1).sum())
         if lone:
-            print(f"{lone} of {int((counts > 0).sum())} training identities have one image: they appear in pairs of two identities only")
+            echo(f"{lone} of {int((counts > 0).sum())} training identities have one image: they appear in pairs of two identities only")
         self.spec = DataSpec(self.items.shape, source.class_names, tuple(counts.tolist()), source.channels)
 
     def setup(self, stage: str) -> None:

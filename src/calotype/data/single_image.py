@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from calotype.console import echo
 from calotype.data.repeated import Repeated
 from calotype.data.tiles import tile_corners
 from calotype.datasets.image_file import read_deep
@@ -76,7 +77,7 @@ class SingleImage(LightningDataModule):
             clean = _cropped(whole, max(crop_to, self.factor))
             if clean.shape != whole.shape:
                 sizes = [f"{x.shape[3]}x{x.shape[2]}" for x in (whole, clean)]
-                print(f"{dataset.name}: {sizes[0]} pixels, of which the top left {sizes[1]} are used (data.crop_to={crop_to})", flush=True)
+                echo(f"{dataset.name}: {sizes[0]} pixels, of which the top left {sizes[1]} are used (data.crop_to={crop_to})")
             with torch.no_grad():
                 observed = _noisy(operator(clean).clamp(0, 1), sigma, seed)
         _check(dataset.name, observed, clean, self.factor)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from calotype.console import echo
 from calotype.datasets.image_file import has_transparency, read_deep
 from calotype.types import Source
 
@@ -33,7 +34,7 @@ def _read(name: str) -> Tensor:
     """(1, C, H, W) float32 in [0, 1]."""
     if name not in EXAMPLES:
         if has_transparency(Path(name)):
-            print(f"{name}: transparent pixels are laid on white", flush=True)
+            echo(f"{name}: transparent pixels are laid on white")
         return read_deep(Path(name))[None]
     import skimage.data
 

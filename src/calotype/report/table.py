@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calotype.check import nearest
+from calotype.console import printable
 from calotype.report.runs import Row, Run, rows
 from calotype.report.statistics import Summary, holm, paired_p, summary
 from calotype.types import UserError
@@ -103,19 +104,19 @@ def text(table: Table, form: str) -> str:
     if form == "csv":
         return _csv(table)
     head, body = grid(table)
-    note = _note(table)
+    note, task = printable(_note(table)), printable(table.task)
     if form == "markdown":
         lines = ["| " + " | ".join(line) + " |" for line in ([cell.replace("|", "\\|") for cell in row] for row in [head, *body])]
-        return "\n".join([f"**{table.task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:], *(["", note] if note else [])])
+        return "\n".join([f"**{task}**", "", lines[0], "|" + "---|" * len(head), *lines[1:], *(["", note] if note else [])])
     if form == "latex":
         lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in [head, *body]]
         columns = "l" * len(_settings(table)) + "r" * (len(head) - len(_settings(table)) - 1) + "l"
         told = [f"% {note}"] if note else []
-        start = [rf"% {table.task}; needs the package booktabs", *told, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        start = [rf"% {task}; needs the package booktabs", *told, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         return "\n".join([*start, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     aligned = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *body]]
-    return "\n".join([table.task, *(f"  {line}" for line in [*aligned, note] if line)])
+    return "\n".join([task, *(f"  {line}" for line in [*aligned, note] if line)])
 
 
 def _note(table: Table) -> str:
@@ -145,7 +146,7 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
                 line.append("" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}")
         ns = sorted({cell.n for cell in cells})
         body.append([*line, "/".join(map(str, ns)), "; ".join(row.notes)])
-    return head, body
+    return [printable(cell) for cell in head], [[printable(cell) for cell in line] for line in body]
 
 
 def _csv(table: Table) -> str:
@@ -155,14 +156,14 @@ def _csv(table: Table) -> str:
     head = ["task", *keys]
     for name in table.metrics:
         head += [name, f"{name} sd", f"{name} low", f"{name} high", f"{name} n"] + ([f"{name} p"] if table.p is not None else [])
-    writer.writerow([*head, "notes"])
+    writer.writerow([printable(cell) for cell in [*head, "notes"]])
     for i, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        line: list[object] = [table.task, *(row.settings.get(key, "") for key in keys)]
+        line: list[object] = [printable(table.task), *(printable(row.settings.get(key, "")) for key in keys)]
         for j, cell in enumerate(cells):
             line += ["" if isinstance(value, float) and math.isnan(value) else value for value in cell]
             if table.p is not None:
                 line.append("" if math.isnan(table.p[i][j]) else table.p[i][j])
-        writer.writerow([*line, "; ".join(row.notes)])
+        writer.writerow([*line, printable("; ".join(row.notes))])
     return out.getvalue().rstrip("\n")
 
 

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from calotype.console import echo
 from calotype.data.augment import warp
 from calotype.metrics.evaluation import Evaluation, Measure
 from calotype.metrics.predictions import Predictions
@@ -75,4 +76,4 @@ def report(module: LightningModule, stage: str, evaluation: Evaluation) -> None:
         module.log(f"{stage}/{name}", value, prog_bar=name in ("eer", "accuracy"), sync_dist=True)
     if module.trainer.is_global_zero and stage == "test":
         for line in evaluation.missing:
-            print(f"left out: {line}", flush=True)
+            echo(f"left out: {line}")
