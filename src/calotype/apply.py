@@ -15,9 +15,10 @@ from torch import Tensor
 
 from calotype.applied import Inputs, load_for, look_for, targets_in
 from calotype.building import build
+from calotype.console import printable
 from calotype.datasets.image_file import read_image
 from calotype.datasets.image_folder import images_in
-from calotype.gallery import Gallery, NearestTemplates
+from calotype.gallery import Gallery, NearestTemplates, locked
 from calotype.metrics.decision import Decision
 from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import DataSpec, UserError
@@ -103,29 +104,37 @@ def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], ga
     verifier = Verifier(run_dir, "enroll")
     if fpir is not None and not 0 < fpir < 1:
         raise UserError(f"--fpir {fpir}: above 0 and below 1")
-    kept = _gallery(verifier, gallery) if gallery.exists() else Gallery(verifier.hash, 0.01)
-    kept.fpir = fpir or kept.fpir
+    for name, _ in people:
+        if not name.strip() or printable(name) != name:
+            raise UserError(f"{name}: a name must have printable characters alone")
+    if gallery.exists():
+        _gallery(verifier, gallery)  # refused before images are embedded
     look_for([image for _, images in people for image in images])
+    added = [(name, verifier.embed(images)[0]) for name, images in people]
+
     told = []
-    before = Counter(kept.names)
-    added = []
-    for name, images in people:
-        added.append((name, verifier.embed(images)[0]))
-        told.append(f"{name}\t{len(images)} enrolled" + (f", after {before[name]} that were there" if before[name] else ""))
-        before[name] += len(images)
-    kept.add(added)
-    told.append(_save(verifier, kept, gallery))
+    with locked(gallery):
+        kept = _gallery(verifier, gallery) if gallery.exists() else Gallery(verifier.hash, 0.01)
+        kept.fpir = fpir or kept.fpir
+        before = Counter(kept.names)
+        for name, images in people:
+            told.append(f"{name}\t{len(images)} enrolled" + (f", after {before[name]} that were there" if before[name] else ""))
+            before[name] += len(images)
+        kept.add(added)
+        told.append(_save(verifier, kept, gallery))
     return told
 
 
 def remove(run_dir: str | Path, name: str, gallery: Path) -> list[str]:
     """Take a person out of a gallery; lines that say what was done. Raises UserError where nobody has that name."""
     verifier = Verifier(run_dir, "gallery remove")
-    kept = _gallery(verifier, gallery)
-    gone = kept.remove(name)
-    if not gone:
-        raise UserError(f"{gallery}: nobody is called {name}; it holds {', '.join(sorted(set(kept.names))[:20]) or 'nobody'}")
-    return [f"{name}\t{gone} removed", _save(verifier, kept, gallery)]
+    _gallery(verifier, gallery)  # a gallery that is missing or damaged is refused before there is a lock
+    with locked(gallery):
+        kept = _gallery(verifier, gallery)
+        gone = kept.remove(name)
+        if not gone:
+            raise UserError(f"{gallery}: nobody is called {name}; it holds {', '.join(sorted(set(kept.names))[:20]) or 'nobody'}")
+        return [f"{name}\t{gone} removed", _save(verifier, kept, gallery)]
 
 
 def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -> Iterator[Match]:

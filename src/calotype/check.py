@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ from yaml import YAMLError
 
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts
+from calotype.run_folder import is_name
 from calotype.schema import AUTO, conf_dir, to_plain
 from calotype.types import Needs, UserError
 
@@ -74,6 +76,10 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         if not wanted:
             raise ConfigError(no_such(key, words))
         raise ConfigError(wrong(key, at(plain, key), wanted, words))
+    if not is_name(plain["name"]):
+        raise ConfigError(f"name={plain['name']}: must be the name of a folder, without slashes and control characters, up to 200 bytes")
+    for key, value in plain["paths"].items():
+        check_folder(f"paths.{key}", str(value))
     with open_dict(cfg):
         for group in GROUPS:
             cfg.setdefault(group, None)  # ~model takes the key away
@@ -94,6 +100,12 @@ def wrong(key: str, value: Any, wanted: str, words: Iterable[str] = ()) -> str:
     given = "null" if value is None else str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
     shown = given if len(given) <= 60 else given[:59] + "…"
     return f"{key}={shown}: must be {wanted if len(wanted) <= 90 else wanted[:89] + '…'}{nearest(given, words)}"
+
+
+def check_folder(key: str, value: str) -> None:
+    """Raise ConfigError where a path is empty, which would be the current or the root folder, or has control characters."""
+    if not value.strip() or any(unicodedata.category(c) == "Cc" for c in value):
+        raise ConfigError(f"{key}={value}: must be a folder, as {key}=outputs, without control characters")
 
 
 def tell(error: OmegaConfBaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from calotype.cli_errors import TRUST, Parser, one_line_errors
+from calotype.cli_errors import TRUST, Parser, file_path, one_line_errors
 from calotype.console import echo
 from calotype.trust import trusting
 
@@ -37,18 +37,18 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     verify.add_argument("images", nargs=2, metavar="IMAGE")
     stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
     stylize.add_argument("images", nargs="+", metavar="IMAGE")
-    stylize.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the repainted images")
+    stylize.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the repainted images")
     sample = commands.add_parser("sample", help="draw new images")
     interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
     complete = commands.add_parser("complete", help="draw what a mask hides of an image")
-    complete.add_argument("image", type=Path, metavar="IMAGE", help="of the run's size and colours")
+    complete.add_argument("image", type=file_path, metavar="IMAGE", help="of the run's size and colours")
     complete.add_argument(
-        "--mask", type=Path, required=True, metavar="MASK", help="an image of its size, darker than middle grey where it is hidden"
+        "--mask", type=file_path, required=True, metavar="MASK", help="an image of its size, darker than middle grey where it is hidden"
     )
     score = commands.add_parser(
         "score", help="print the bits per dimension of each image (of two levels, cut at middle grey): high for the odd one out"
     )
-    score.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    score.add_argument("images", type=file_path, nargs="+", metavar="IMAGE")
     score.add_argument("--label", help="the class, of a conditional run")
     for command in (complete, score):
         command.add_argument(
@@ -64,10 +64,10 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--n", type=int, default=count, help=f"how many images to draw (default {count})")
         command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
         command.add_argument("--seed", type=_seed, default=0, help="of the draw, 0 and above (default 0)")
-        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images, new or empty")
+        command.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the images, new or empty")
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
     translate.add_argument("images", nargs="+", metavar="IMAGE")
-    translate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    translate.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the results")
     for command in (stylize, translate):
         command.add_argument(
             "--tile-pixels",
@@ -89,7 +89,7 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     remove = actions.add_parser("remove", help="take a person out")
     remove.add_argument("name", metavar="NAME")
     for command in (enroll, identify, listing, add, remove):
-        command.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the gallery")
+        command.add_argument("--gallery", type=file_path, required=True, metavar="FILE", help="the gallery")
     for command in (enroll, add):
         command.add_argument(
             "--fpir", type=float, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)"

@@ -7,7 +7,9 @@ import contextlib
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.errors import HydraException
@@ -15,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calotype.check import ConfigError, nearest, tell_hydra
-from calotype.console import echo
+from calotype.console import complain
 from calotype.types import UserError
 
 USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
@@ -76,8 +78,15 @@ def one_line_errors() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
+def file_path(text: str) -> Path:
+    """An argument that names a file or folder; an empty one would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty path; name a file or folder")
+    return Path(text)
+
+
 def say(text: str, code: int) -> int:
-    echo(f"calotype: {' '.join(text.split())}", error=True)
+    complain(text)
     return code
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from calotype.cli_errors import RUN_ERROR, TRUST, Parser, one_line_errors, say
+from calotype.cli_errors import RUN_ERROR, TRUST, Parser, file_path, one_line_errors, say
 from calotype.console import echo
 from calotype.trust import trusting
 from calotype.types import UserError
@@ -27,7 +27,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         epilog="calotype-report battle RUN_A RUN_B sets two GANs against each other; "
         "calotype-report check DIR tells which committed figures no longer match their config.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, or folders that hold some")
+    parser.add_argument("paths", nargs="+", type=file_path, metavar="PATH", help="run folders, or folders that hold some")
     parser.add_argument(
         "--metrics", default="", metavar="A,B", help="the columns, any of metrics.json (default: those that matter most to the task)"
     )
@@ -39,8 +39,12 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         "p of paired t-tests over seeds, corrected (Holm)",
     )
     parser.add_argument("--form", choices=("terminal", "csv", "markdown", "latex"), default="terminal", help="of the tables")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting")
+    parser.add_argument(
+        "--page", type=file_path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures"
+    )
+    parser.add_argument(
+        "--figures", type=file_path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting"
+    )
     options = parser.parse_args(given)
     with one_line_errors():
         from calotype.report.runs import by_task, find_runs, not_begun, with_metrics
@@ -90,7 +94,7 @@ def _written(option: str, path: Path) -> Iterator[None]:
 
 def _check_evidence(arguments: Sequence[str]) -> None:
     parser = Parser(prog="calotype-report check", description="Which committed figures no longer match their config.")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of evidence, as experiments/")
+    parser.add_argument("folder", type=file_path, metavar="DIR", help="folder of evidence, as experiments/")
     options = parser.parse_args(arguments)
     with one_line_errors():
         from calotype.report.evidence import stale
@@ -128,7 +132,7 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-rerun RUN`"""
     parser = Parser(prog="calotype-rerun", description="Run a finished run again and say whether its figures are the same.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: in outputs/reruns)")
+    parser.add_argument("--out", type=file_path, metavar="DIR", help="folder of the new run (default: in outputs/reruns)")
     parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     with one_line_errors():

@@ -32,6 +32,11 @@ def echo(text: str = "", *, lines: bool = False, error: bool = False, end: str =
     print("\n".join(shown), end=end, file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def complain(text: str) -> None:
+    """Print what is wrong in one line on standard error, whatever line ends came with it."""
+    echo(f"calotype: {' '.join(text.split())}", error=True)
+
+
 def _escaped(c: str) -> str:
     hides = unicodedata.category(c) in UNPRINTABLE and c not in JOINERS
     return c.encode("unicode_escape").decode("ascii") if hides else c

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calotype.cli_errors import Parser, one_line_errors
+from calotype.cli_errors import Parser, file_path, one_line_errors
 from calotype.console import echo, printable
 from calotype.run_folder import read_json
 from calotype.types import UserError
@@ -52,7 +52,7 @@ def requirements(record: dict[str, Any], run_json: Path) -> str:
 def environment_main(arguments: Sequence[str] | None = None) -> None:
     """`python -m calotype.environment RUN`"""
     parser = Parser(prog="calotype.environment", description="Print a requirements file with the packages that a run used.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("run", type=file_path, metavar="RUN", help="run folder")
     options = parser.parse_args(arguments)
 
     with one_line_errors():

@@ -6,16 +6,18 @@ it executes nothing; a damaged byte is noticed; it is replaced whole or not at a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from calotype.types import UserError
@@ -24,6 +26,27 @@ from calotype.whole_file import whole_file
 KIND, FORMAT = b"calotype gallery ", 1
 MAGIC = KIND + str(FORMAT).encode() + b"\n"
 EXACT = 100_000  # templates up to which torch compares with every one; beyond, FAISS does where it is installed
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within it, no other process changes the gallery: what is read, added to and written stays one step.
+
+    The lock is that of a file next to the gallery, which stays; readers need none, since a gallery is replaced whole.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give another place for the gallery") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass

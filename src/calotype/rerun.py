@@ -10,6 +10,7 @@ from calotype.compose import directory_of, load_config
 from calotype.console import echo
 from calotype.run_folder import check_format, read_json, shown
 from calotype.runner import launch
+from calotype.schema import config_hash
 from calotype.trust import trusting
 from calotype.types import UserError
 
@@ -40,7 +41,7 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
     with directory_of(record), trusting(trust):
         cfg = load_config(run_dir)
         # Not next to the old one, where a table of a sweep would take it for one of its runs.
-        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{record['config_hash']}"
+        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{config_hash(cfg)}"
         out = out or Path(cfg.paths.output_dir) / "reruns" / name
         result = launch(cfg, out, overrides=record.get("overrides", []), choices=record.get("choices"))
 

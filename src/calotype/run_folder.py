@@ -42,6 +42,7 @@ RESERVE_BYTES = 65536
 HEARTBEAT = ".heartbeat"  # its modification time says when the run was last alive; its lock guards the claim
 HEARTBEAT_SECONDS = 30.0
 HEARTBEAT_MAX_AGE = 300.0  # seconds; after that a run of another host counts as cut off
+MAX_NAME_BYTES = 200  # file systems take 255
 POLL_SECONDS = 1.0  # between two looks at a run that another process is at
 
 
@@ -57,6 +58,12 @@ def shown(path: Path) -> str:
     with contextlib.suppress(ValueError):
         return printable(str(path.resolve().relative_to(Path.cwd())))
     return printable(str(path))
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` can name a file or folder in another one: no path, nothing unprintable, at most 200 bytes."""
+    is_path = text in (".", "..") or "/" in text or "\\" in text
+    return bool(text.strip()) and not is_path and printable(text) == text and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def write_text(path: Path, text: str) -> None:

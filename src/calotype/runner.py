@@ -15,14 +15,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.building import build_data, build_task
-from calotype.check import ConfigError, check, check_root
+from calotype.check import ConfigError, check, check_folder, check_root
 from calotype.compose import compose_config, directory_of, load_config
-from calotype.console import echo
+from calotype.console import complain, echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
 from calotype.reference import check_reference, reference_folder
 from calotype.resume import Start, changed_config, continue_in
-from calotype.run_folder import RunRecord, check_format, read_json, shown, write_json, write_text
+from calotype.run_folder import RunRecord, check_format, is_name, read_json, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
 from calotype.trainer import name_of, quiet
@@ -66,6 +66,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
     folder = Path(config_dir) if config_dir else None
     cfg = compose_config(overrides, folder=folder, hydra=True)
     check_root(cfg)
+    check_folder("hydra.run.dir", cfg.hydra.run.dir)
     return launch(cfg, Path(cfg.hydra.run.dir), overrides=overrides, choices=cfg.hydra.runtime.choices)
 
 
@@ -152,7 +153,7 @@ def _launch(
         known = as_user_error(error) or _worker_error(run_dir)
         record.finish("failed", error=str(known or repr(error)))
         if known is None:
-            echo(f"calotype: the whole traceback is in {shown(run_dir / LOG)}", error=True)
+            complain(f"the whole traceback is in {shown(run_dir / LOG)}")
             raise
         raise type(known)(f"{known} ({shown(run_dir / LOG)})") from error
     return Result(metrics, run_dir, module)
@@ -314,6 +315,8 @@ def _new_folder(cfg: DictConfig, record: Mapping[str, Any], overrides: Sequence[
         if override.startswith("hydra.run.dir="):
             return Path(override.partition("=")[2]).expanduser().resolve()
     task = (record.get("choices") or {}).get("task") or record["task"]
+    if not is_name(str(task)):
+        raise UserError(f"run.json: damaged (task {task})")
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{config_hash(cfg)}"
     return (Path(cfg.paths.output_dir) / str(task) / str(cfg.name) / now).resolve()
 
@@ -339,7 +342,7 @@ def _worker(run_dir: Path, start: Start) -> None:
                 raise SystemExit(1) from None
             time.sleep(0.1)
         RunRecord.note_failure(run_dir, str(known or repr(error)))
-        echo(f"calotype: {known or repr(error)} ({shown(run_dir / LOG)})", error=True)
+        complain(f"{known or repr(error)} ({shown(run_dir / LOG)})")
         raise SystemExit(1) from None
 
 

@@ -18,8 +18,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from calotype.check import check, tell_hydra
-from calotype.console import echo
+from calotype.check import check, check_folder, check_root, tell_hydra
+from calotype.console import complain, echo
 from calotype.run_folder import (
     SWEEP,
     check_format,
@@ -94,7 +94,15 @@ begun: dict[Path, list[str]] = {}  # this process's sweep, once its first job ma
 class CheckEveryJob(Callback):
     """A Hydra callback. A sweeper that draws its jobs as it goes (a search) can not be looked ahead of, and is let pass."""
 
+    def on_run_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
+        """Refuse a name or folder that would lie elsewhere, before Hydra makes it."""
+        with _told():
+            check_root(config)
+            _check_folders(config, "run")
+
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
+        with _told():
+            _check_folders(config, "sweep")
         command = typed(config)
         _move_params(config)
         sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
@@ -106,14 +114,29 @@ class CheckEveryJob(Callback):
                 echo(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}")
                 raise SystemExit(0)
             return
-        try:
+        with _told():
             look_ahead(config, command)
-        except UserError as error:
-            # Hydra turns an exception of a callback into a warning, and would start the sweep.
-            echo(f"calotype: {error}", error=True)
-            raise SystemExit(2) from None
         if config.dry_run:
             raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Within it, a user's mistake ends the command with its line: Hydra turns an exception of a callback into a warning."""
+    try:
+        yield
+    except UserError as error:
+        complain(str(error))
+        raise SystemExit(2) from None
+
+
+def _check_folders(config: DictConfig, node: str) -> None:
+    """Raise ConfigError where `hydra.run` or `hydra.sweep` names an empty folder; what refers to other keys is composed later."""
+    folders = OmegaConf.to_container(config.hydra[node], resolve=False)
+    assert isinstance(folders, dict)
+    for key in ("dir", "subdir"):
+        if key in folders:
+            check_folder(f"hydra.{node}.{key}", str(folders[key]))
 
 
 def typed(config: DictConfig) -> list[str]:
