@@ -49,6 +49,9 @@ def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
         for name, node in (raw.get(group) or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:
                 raise ConfigError(f"{group}.{name}: has no _target_, so nothing would be built from it (to leave it out: ~{group}.{name})")
+            file = node.get("filename")
+            if isinstance(file, str) and (Path(file).is_absolute() or ".." in Path(file).parts):
+                raise ConfigError(f"{group}.{name}.filename={file}: must lie in the run folder, without ..")
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
     _check_kinds(plain)

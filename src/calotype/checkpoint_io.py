@@ -12,11 +12,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from calotype.run_folder import FORMAT
 from calotype.types import UserError
+from calotype.weights import load_weights
 
 # A checkpoint is a ZIP archive; its comment, which ZIP readers pass over, holds the SHA-256 of all bytes before it.
 MARK = b"calotype sha256 "
 COMMENT_BYTES = len(MARK) + 64
 FORMAT_KEY = "calotype_format"
+OWN_FILES = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of a ModelCheckpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,10 +63,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     if not is_whole:
         raise UserError(f"{path}: damaged, or no checkpoint of Calotype's (its checksum is not right)")
 
-    try:
-        stored = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path}: a checkpoint that cannot be read ({type(error).__name__})") from None
+    stored = load_weights(path, map_location=map_location)
     if not isinstance(stored, dict) or stored.get(FORMAT_KEY) != FORMAT:
         found = stored.get(FORMAT_KEY, "none") if isinstance(stored, dict) else "none"
         raise UserError(f"{path}: a checkpoint of format {found}, and this version reads format {FORMAT}; train the run again")
@@ -95,7 +94,11 @@ def first_good_checkpoint(folder: Path, names: tuple[str, ...]) -> tuple[Path | 
 def relocate(checkpoint: dict[str, Any], folder: Path) -> None:
     """Let the callbacks' states name `folder` as the place of the checkpoints, where the run lies now.
 
-    ModelCheckpoint forgets its best score where it finds itself in another folder than before.
+    ModelCheckpoint forgets its best score where it finds itself in another folder than before. It removes what it names as
+    its earlier checkpoints, folders included.
+
+    Raises:
+        UserError: a state names a checkpoint elsewhere.
     """
     for state in checkpoint.get("callbacks", {}).values():
         before = state.get("dirpath") if isinstance(state, dict) else None
@@ -106,6 +109,18 @@ def relocate(checkpoint: dict[str, Any], folder: Path) -> None:
                 state[key] = _moved(value, before, str(folder))
             elif isinstance(value, dict):
                 state[key] = {_moved(k, before, str(folder)): v for k, v in value.items()}
+
+    for path in _checkpoints(checkpoint):
+        if not os.path.normpath(path).startswith(str(folder) + os.sep):
+            raise UserError(f"{folder}: a checkpoint in it is damaged (it names {path}, which lies elsewhere)")
+
+
+def _checkpoints(checkpoint: dict[str, Any]) -> list[str]:
+    """The files that the states of ModelCheckpoint name as theirs."""
+    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict)]
+    single = [state.get(key) for state in states for key in OWN_FILES]
+    several = [path for state in states for path in state.get("best_k_models") or {}]
+    return [str(path) for path in (*single, *several) if path]
 
 
 def _moved(path: str, before: str, now: str) -> str:

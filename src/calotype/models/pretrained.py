@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from calotype.weights import load_weights
+
 State = Mapping[str, Any]
 HUB = "weights"  # folder below the data folder that `calotype fetch` fills
 
@@ -28,7 +30,7 @@ def obtain(key: str, read: Callable[[], State]) -> State | None:
     folder = _copies.get()
     copy = folder / f"{key}.pt" if folder is not None else None
     if copy is not None and copy.is_file():
-        return torch.load(copy, map_location="cpu", weights_only=True)
+        return load_weights(copy)
     if not _is_needed.get():
         return None
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from calotype.models.pretrained import obtain
 from calotype.types import ImageShape, Logits, UserError
+from calotype.weights import load_weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which torchvision's weights expect
 
@@ -66,7 +67,7 @@ def _read(name: str, weights: str) -> Mapping[str, Any]:
         UserError: neither is there, or it could not be downloaded.
     """
     if Path(weights).is_file():
-        return torch.load(weights, map_location="cpu", weights_only=True)
+        return load_weights(weights, key="model.weights")
     known = _known(name, weights)
     try:
         return known.get_state_dict(check_hash=True)

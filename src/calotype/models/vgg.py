@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from calotype.models.pretrained import obtain
 from calotype.ranges import Seed
 from calotype.types import Features, UserError
+from calotype.weights import load_weights
 
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions between two poolings
 CHANNELS = (64, 128, 256, 512, 512)
@@ -137,10 +138,7 @@ def _imagenet(depth: int) -> Mapping[str, Any]:
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UserError(f"model.weights={path}: no such file (imagenet downloads, random draws)")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"model.weights={path}: not a file of weights that can be read ({type(error).__name__})") from None
+    state = load_weights(path, key="model.weights")
     if not isinstance(state, Mapping):
         raise UserError(f"model.weights={path}: holds a {type(state).__name__}, not a state dict")
     return state

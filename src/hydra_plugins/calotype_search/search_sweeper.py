@@ -14,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from calotype.console import echo
 from calotype.run_folder import locked, write_text
 from calotype.types import UserError
 
@@ -88,7 +89,7 @@ class SearchSweeper(Sweeper):
         # Another stream than that of the trials before, which would propose them again.
         study.sampler = getattr(optuna.samplers, self.sampler)(seed=self.seed + len(study.trials))
         study.pruner = getattr(optuna.pruners, self.pruner)() if self.pruner else optuna.pruners.NopPruner()
-        print(f"search in {folder}: {done} of {self.n_trials} trials are done", flush=True)
+        echo(f"search in {folder}: {done} of {self.n_trials} trials are done")
         left = self.n_trials - done
         while left > 0:
             trials = [study.ask(space) for _ in range(min(self.n_jobs, left))]
@@ -108,7 +109,7 @@ class SearchSweeper(Sweeper):
             values = None if run is None else _figures(run, self.metrics)
             if values is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                print(f"trial {trial.number} failed: {_error(result)}", flush=True)
+                echo(f"trial {trial.number} failed: {_error(result)}")
             elif any(one.user_attrs.get("pruned") and one.params == trial.params for one in study.trials):  # or this is its run again
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             else:
@@ -177,4 +178,4 @@ def _tell_best(study: Any, folder: Path, metrics: Sequence[str]) -> None:
     write_text(folder / "search.json", json.dumps(best, indent=2) + "\n")
     for one in best:
         figures = "  ".join(f"{name} {one[name]:.4f}" for name in metrics)
-        print(f"best  {figures}  {' '.join(one['overrides'])}", flush=True)
+        echo(f"best  {figures}  {' '.join(one['overrides'])}")
