@@ -125,7 +125,7 @@ def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "a" / "config.yaml").write_text("")
     with pytest.raises(SystemExit):
         rerun_main([f"{tmp_path}/a"])
-    assert "config.yaml: damaged (it has no task)" in capsys.readouterr().err
+    assert "config.yaml: damaged (no config)" in capsys.readouterr().err
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from calotype.schema import conf_dir
 from calotype.trust import foreign_targets, is_all_trusted
 from calotype.types import UserError
 
-MAX_TARGETS = 5  # in a printed line
+MAX_TARGETS, MAX_LENGTH = 5, 100  # in a printed line, and of each
 
 
 def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydra: bool = False) -> DictConfig:
@@ -72,9 +72,10 @@ def _run_config(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: holds {key}, which no run writes and which would reach beyond this file; remove it")
 
     if foreign := foreign_targets(plain):
+        names = ", ".join(one[:MAX_LENGTH] for one in foreign[:MAX_TARGETS])
         more = f" and {len(foreign) - MAX_TARGETS} more" if len(foreign) > MAX_TARGETS else ""
         raise ConfigError(
-            f"{path}: names {', '.join(foreign[:MAX_TARGETS])}{more}, no parts of Calotype's or of a plug-in; a run of "
+            f"{path}: names {names}{more}, no parts of Calotype's or of a plug-in; a run of "
             "somebody else's may execute anything by them: where you trust it, add --trust (calotype: trust=true)"
         )
     if not is_all_trusted() and (found := _interpolation(plain)):

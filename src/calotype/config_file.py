@@ -12,6 +12,7 @@ from calotype.types import UserError
 
 BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: ten times as fast
 MAX_BYTES = 10_000_000  # a config has some thousands
+MAX_DEPTH = 50  # a config has some five
 
 
 class _Loader(BASE):
@@ -38,9 +39,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: damaged (more than {MAX_BYTES} bytes)")
         text = raw.decode()
 
-        # A few aliases of aliases are a config of billions of keys, and no run writes one.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=BASE)):
-            raise UserError(f"{path}: damaged (it holds a YAML alias, and no run writes one)")
+        _refuse_bombs(text, path)
         config = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -49,6 +48,17 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: damaged (no config)")
     return config
+
+
+def _refuse_bombs(text: str, path: Path) -> None:
+    """Raise UserError at what no run writes: some aliases of aliases are billions of keys, and nesting ends in Python's stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=BASE):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: damaged (it holds a YAML alias)")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UserError(f"{path}: damaged (nested more than {MAX_DEPTH} times)")
 
 
 def _first_line(error: Exception) -> str:

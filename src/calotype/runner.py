@@ -60,8 +60,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
     """
     resumed = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
     if resumed and resumed[-1] not in ("", "null"):
-        with trusting(_is_trust_typed(overrides)):
-            return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
+        return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
 
     folder = Path(config_dir) if config_dir else None
     cfg = compose_config(overrides, folder=folder, hydra=True)
@@ -86,7 +85,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
     check_format(record, folder / "run.json")
     here = Path.cwd()
 
-    with directory_of(record):
+    with directory_of(record), trusting(_is_trust_typed(overrides)):
         cfg, changes = changed_config(folder, overrides, record, here)
         start = Start(resumed=True, changes=tuple(changes))
         typed = [*record.get("overrides", []), *_new_overrides(overrides, record)]
