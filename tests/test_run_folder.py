@@ -184,7 +184,7 @@ def test_what_runs_elsewhere_is_awaited(tmp_path: Path, monkeypatch: pytest.Monk
         of_another_host(folder, 0, status="finished")
 
     of_another_host(folder, 0)
-    monkeypatch.setattr(run_folder, "print", when_told, raising=False)
+    monkeypatch.setattr(run_folder, "echo", when_told)
     monkeypatch.setattr(run_folder, "POLL_SECONDS", 0.01)
     assert wait_while_running(folder)
     assert lines == ["waiting for  r, which runs elsewhere (process 1 of another)"]

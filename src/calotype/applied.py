@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from calotype.compose import load_config
+from calotype.console import complain
 from calotype.data.likeness import Likeness
 from calotype.datasets.image_file import read_image
 from calotype.images import check_file
@@ -106,7 +106,7 @@ class Inputs:
         hint = "; its negative is like them (classify takes --invert auto)" if is_negative else ""
         below = f"99 % of the validation images' are below {self.likeness.threshold:.1f}"
         difference = self.likeness.difference(pixels)
-        print(f"calotype: {path}: unlike the training images, score {score:.1f}, {below} ({difference}){hint}", file=sys.stderr, flush=True)
+        complain(f"{path}: unlike the training images, score {score:.1f}, {below} ({difference}){hint}")
         return image, made, pixels
 
     def _made(self, path: str | Path, image: Tensor) -> Tensor:

@@ -250,7 +250,7 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
         datamodule = build_data(cfg)
         data_seconds = time.perf_counter() - began
         if record is not None and (line := summary(datamodule)):
-            print(line, flush=True)
+            echo(line)
         reference = _reference(cfg, datamodule, is_main=record is not None)
         training = Training.prepare(cfg, run_dir, start, datamodule, record)
         with _pretrained(cfg, run_dir, has_checkpoint=training.checkpoint is not None):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from calotype.console import echo
 from calotype.images import is_image_name, open_image, orientation_of, turn_upright
 from calotype.types import UserError
 
@@ -170,7 +171,7 @@ def _deep_tiff_or_none(path: Path, image: Image.Image) -> np.ndarray | None:
     except UserError:
         if _is_planar_16_bit(image):
             raise
-        print(f"{path}: its compression is read at 8 of its 16 bits; save it uncompressed to have all", flush=True)
+        echo(f"{path}: its compression is read at 8 of its 16 bits; save it uncompressed to have all")
         return None
 
 

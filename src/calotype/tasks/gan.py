@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.console import echo
 from calotype.losses.adversarial import r1_penalty, slope_penalty
 from calotype.metrics.generation import InceptionDistance, mixture_figures
 from calotype.ranges import Above0, Above0To1, AtLeast0, Below1, Count, Positive
@@ -329,7 +330,7 @@ class GAN(LightningModule):
         if self.judge is not None and (reason := too_few(len(real), self.neighbours)) and side not in self._has_told:
             self._has_told.add(side)
             if self.trainer.is_global_zero:
-                print(f"{side}: {len(real)} images are too few for some metrics, which are left out: {reason}", flush=True)
+                echo(f"{side}: {len(real)} images are too few for some metrics, which are left out: {reason}")
         wanted = torch.arange(len(real)) % len(self.spec.class_names) if self.conditional else None
         drawn = self.draw(len(real), seed=1, labels=wanted)
         figures: dict[str, float] = {}
