@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from calotype.data.jpeg import Jpeg
 from calotype.data.operators import Blur, Downsample, Identity
+from calotype.data.tiles import tile_corners
 from calotype.datasets.image_file import read_deep, turned
 from calotype.types import UserError
 
@@ -113,11 +114,29 @@ def test_a_phones_file_is_as_an_upright_one(sampling: str, tmp_path: Path) -> No
         decoded = read_deep(path)[None]
         operator = Jpeg(file=str(path))
         assert operator.colour == colour
+        assert operator.grid == max(16, 8 * max(colour))
         residuals.append(float((operator(clean) - decoded).abs().mean() * 255))
         losses.append(float((clean - decoded).abs().mean() * 255))
 
     assert max(residuals) < 0.25 * min(losses)
     assert max(residuals) - min(residuals) < 1e-3, residuals
+
+
+def test_tiles_of_a_turned_file_see_what_the_whole_sees(tmp_path: Path) -> None:
+    """Tiles end as far from the image's end as blocks do, so that they can be turned one by one."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pixels = skimage.data.astronaut()[96:215, 144:249]
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=40, subsampling=2, exif=exif)
+    operator = Jpeg(file=str(tmp_path / "a.jpg"))
+    image = torch.from_numpy(turned(pixels, 3).copy()).permute(2, 0, 1)[None].float() / 255
+    height, width, corners = tile_corners(119, 105, max_pixels=72 * 72, overlap=16, grid=operator.grid)
+    assert len(corners) > 1
+    whole = operator(image)
+    for top, left in corners.tolist():
+        tile = operator(image[..., top : top + height, left : left + width])
+        inside = slice(24, -24)  # a block that the edge cuts, and colour that is smoothed over its neighbours
+        assert (tile - whole[..., top : top + height, left : left + width])[..., inside, inside].abs().max() < 1e-4
 
 
 def test_the_tables_of_each_component_count(tmp_path: Path) -> None:

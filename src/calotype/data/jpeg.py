@@ -40,7 +40,6 @@ class Jpeg(nn.Module):
     """
 
     factor = 1
-    grid = 16
 
     def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 10, file: str | None = None) -> None:
         super().__init__()
@@ -59,6 +58,7 @@ class Jpeg(nn.Module):
         self.orientation = 1  # EXIF's: blocks lie as the camera stored them, and images are given as a viewer shows them
         if file is not None:
             tables, self.colour, self.orientation = _read(Path(file))
+        self.grid = max(16, 8 * max(self.colour))  # pixels: whole blocks of colour lie in tiles
         self.tables: Tensor
         self.dct: Tensor
         self.to_ycc: Tensor

@@ -19,6 +19,7 @@ from calotype.report.curves import read_curves
 from calotype.report.runs import Run
 from calotype.report.table import Table, grid, main_metrics
 from calotype.schema import flat
+from calotype.types import UserError
 from calotype.whole_file import whole_file
 
 WHOLE = 13_000_000  # bytes of all pictures, before base64 makes them a third larger
@@ -117,10 +118,15 @@ def _film(files: list[Path]) -> bytes | None:
     chosen = sorted({*files[::step], files[-1]})
     frames = []
     for file in chosen:
-        with open_image(file) as opened:
-            frame = opened.convert("RGB")
+        try:
+            with open_image(file) as opened:
+                frame = opened.convert("RGB")
+        except UserError:
+            continue
         frame.thumbnail((FRAME, FRAME))
         frames.append(frame)
+    if not frames:
+        return None
     out = io.BytesIO()
     frames[0].save(out, "webp", save_all=True, append_images=frames[1:], duration=180, loop=0, quality=70, method=2)
     return out.getvalue()
