@@ -38,8 +38,13 @@ def test_statistics_and_score_are_those_of_numpy() -> None:
 
 def test_digits_and_their_negatives() -> None:
     data = Labelled(dataset=digits(), preprocess=Preprocess())
+    few = likeness_of(data)  # items that are not in memory are decoded for it
+    data.setup("fit")
     likeness = likeness_of(data)
     assert likeness is not None
+    assert few is not None
+    assert not torch.equal(few.mean, likeness.mean)
+    assert torch.allclose(few.mean, likeness.mean, atol=4)
     test = data.items.pixels(torch.tensor(data.split.test))
     assert (likeness.score(test) > likeness.threshold).float().mean() < 0.04
     assert (likeness.score(255 - test) > likeness.threshold).all()

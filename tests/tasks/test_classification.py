@@ -19,7 +19,8 @@ def test_learns_and_leaves_a_whole_run_folder(small_run) -> None:  # type: ignor
     assert result.metrics["test/accuracy"] > 0.9
     names = {p.relative_to(result.run_dir).as_posix() for p in result.run_dir.rglob("*") if p.is_file() and "tensorboard" not in p.parts}
     assert names == {
-        "config.yaml", "run.json", "run.log", "metrics.json", "metrics.csv", "split.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "config.yaml", "run.json", "run.log", "metrics.json", "metrics.csv", "split.json", "inputs.json",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "images/curves.png", "images/right.png", "images/wrong.png", "images/confusion_matrix.png",
     }  # fmt: skip
     assert list((result.run_dir / "tensorboard").glob("events*"))

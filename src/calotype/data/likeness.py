@@ -12,6 +12,7 @@ from torch import Tensor
 from calotype.data.preprocess import border_of
 
 MAX_IMAGES = 512  # of a subset that are looked at
+MAX_DECODED = 64  # where each has to be decoded for it
 PERCENTILE = 0.99  # of the validation images' scores: the threshold
 NOISE = 5.0  # grey levels that a statistic may always vary by, so that a constant ground is no strict rule
 NAMES = ("mean", "spread", "border")
@@ -87,7 +88,7 @@ def statistics(images: Tensor) -> Tensor:
 
 
 def likeness_of(datamodule: Any) -> Likeness | None:
-    """Return the statistics of a DataModule's training images, up to 512 spread evenly; None where it has no such images."""
+    """Return the statistics of a DataModule's training images, spread evenly; None where it has no such images."""
     items, split = getattr(datamodule, "items", None), getattr(datamodule, "split", None)
     if items is None or split is None or len(items.shape) != 3 or not split.train:
         return None
@@ -95,7 +96,8 @@ def likeness_of(datamodule: Any) -> Likeness | None:
         return None
 
     def parts(numbers: Sequence[int]) -> Iterable[Tensor]:
-        chosen = torch.linspace(0, len(numbers) - 1, min(MAX_IMAGES, len(numbers))).round().long()
+        most = MAX_IMAGES if items.loaded else MAX_DECODED
+        chosen = torch.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().long()
         return (items.pixels(part) for part in torch.tensor(numbers)[chosen].split(32))
 
     return Likeness.of(parts(split.train), parts(split.val) if split.val else ())
