@@ -36,11 +36,11 @@ def test_lines_and_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     echo("a\nb\x1b[m", lines=True, end="")
     echo(HOSTILE, error=True)
     say(f"x\n{HOSTILE}", 2)
-    told = capsys.readouterr()
-    assert told.out == "a\tb\\nc\\x1b[m\na\nb\\x1b[m"
-    assert told.err.startswith(f"{HARMLESS}\ncalotype: x a\\x1b[2J")
-    assert told.err.count("\n") == 2
-    assert "\x1b" not in told.err
+    message = capsys.readouterr()
+    assert message.out == "a\tb\\nc\\x1b[m\na\nb\\x1b[m"
+    assert message.err.startswith(f"{HARMLESS}\ncalotype: x a\\x1b[2J")
+    assert message.err.count("\n") == 2
+    assert "\x1b" not in message.err
 
 
 def test_a_path_as_it_is_typed(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_tables(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (tmp_path / "3\x1b[31m" / "run.json").write_text("{")
     with pytest.raises(SystemExit):
         report_main([str(tmp_path), "--form", form])
-    told = capsys.readouterr()
-    for text in (told.out, told.err):
+    message = capsys.readouterr()
+    for text in (message.out, message.err):
         assert all(c.isprintable() for c in text.replace("\n", "").replace("\t", ""))
-    assert r"\x1b[31m" in told.err
-    assert "x1b[2J" in told.out
+    assert r"\x1b[31m" in message.err
+    assert "x1b[2J" in message.out
 
 
 def test_an_error_out_of_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,9 +75,9 @@ def test_names_in_a_gallery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     path = tmp_path / "g"
     Gallery("m", 0.01, 1.0, True, torch.zeros(1, 2), [HOSTILE.replace("\udce9", "") + "\nB"]).save(path)
     apply_main(["run", "gallery", "list", "--gallery", str(path)])
-    told = capsys.readouterr().out
-    assert told.startswith(r"a\x1b[2J\x1b]0;title\x07\rb\u202ec")
-    assert told.count("\n") == 2
+    message = capsys.readouterr().out
+    assert message.startswith(r"a\x1b[2J\x1b]0;title\x07\rb\u202ec")
+    assert message.count("\n") == 2
 
 
 @pytest.mark.parametrize("name", ["a\n--index-url=http://elsewhere", "-r", "a b", "a\x1b[m"])

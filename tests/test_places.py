@@ -47,10 +47,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line, after which nothing is there that was not."""
     with pytest.raises(SystemExit) as end:
         main(arguments)
-    told = capsys.readouterr()
+    message = capsys.readouterr()
     assert end.value.code == 2
-    assert (told.err.count("\n"), told.out) == (1, "")
-    return told.err
+    assert (message.err.count("\n"), message.out) == (1, "")
+    return message.err
 
 
 @pytest.mark.parametrize("override", REFUSED)

@@ -151,11 +151,11 @@ def read(reader: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
         use(str(folder))
     assert not Path(EXECUTED).exists()
     assert "evil" not in sys.modules
-    told = capsys.readouterr()
+    message = capsys.readouterr()
     if is_refused:
-        assert told.err.count("\n") == 1, told.err
-        assert (told.out, Path("outputs").exists()) == ("", False)
-    return told.err
+        assert message.err.count("\n") == 1, message.err
+        assert (message.out, Path("outputs").exists()) == ("", False)
+    return message.err
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -163,10 +163,10 @@ def read(reader: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_target_in_a_foreign_run(reader: str, call: str, foreign: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     place = list(PLACES)[list(CALLS).index(call) % len(PLACES)]
     folder = foreign(lambda config: PLACES[place](config, CALLS[call]))
-    told = read(reader, folder, capsys)
+    message = read(reader, folder, capsys)
     if READERS[reader][1]:
-        assert str(CALLS[call]["_target_"]) in told
-        assert "--trust" in told
+        assert str(CALLS[call]["_target_"]) in message
+        assert "--trust" in message
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -177,17 +177,17 @@ def test_a_target_at_any_place(
         config = json.loads(json.dumps(plain_config))
         PLACES[place](config, node)
         assert foreign_targets(config)[0] == (node["_target_"] if call != "no_text" else "['os.system']")
-    told = read("load", foreign(lambda config: PLACES[place](config, CALLS["shell"])), capsys)
-    assert "names torch.utils.collect_env.run, " in told
+    message = read("load", foreign(lambda config: PLACES[place](config, CALLS["shell"])), capsys)
+    assert "names torch.utils.collect_env.run, " in message
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("attack", WHOLE)
 def test_a_reference_in_a_foreign_run(reader: str, attack: str, foreign: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = foreign(lambda config: config.update(WHOLE[attack]))
-    told = read(reader, folder, capsys)
+    message = read(reader, folder, capsys)
     if READERS[reader][1]:
-        assert re.search(r"holds hydra|holds defaults|interpolation \$\{|names \$\{oc.env:EVIL_TARGET\}", told)
+        assert re.search(r"holds hydra|holds defaults|interpolation \$\{|names \$\{oc.env:EVIL_TARGET\}", message)
     assert "EXECUTED" not in os.environ
 
 
@@ -213,7 +213,7 @@ def test_the_environment_does_not_leak(foreign: Callable[..., Path], monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("task: !!python/object/apply:os.system [touch executed]", "damaged"),
         ("task: !!python/name:os.system", "damaged"),
@@ -223,15 +223,18 @@ def test_the_environment_does_not_leak(foreign: Callable[..., Path], monkeypatch
         ("task: " + "{a: " * 60 + "1" + "}" * 60, "nested"),
         ("task: {_target_: " + "evil." * 5000 + "Net}", "evil.evil.evil., "),
         ("[1, 2]", "no config"),
+        ("task: {_target_: calotype.tasks.gan.GAN}\nmodel: !!set {a}", "damaged"),
+        ("task: {_target_: calotype.tasks.gan.GAN}\n? [1, 2]\n: 3", "damaged"),
+        ("task: {_target_: calotype.tasks.gan.GAN}\n!!timestamp 2026-01-01: !!timestamp 2026-01-01", "damaged"),
         ("task: 3", "has no _target_"),
         ("# @package hydra\ntask: {_target_: evil.x.Net}", "names evil.x.Net"),
         ("task: {<<: {_target_: evil.x.Net}}", "names evil.x.Net"),
     ],
 )
-def test_a_file_that_is_no_config(text: str, told: str, foreign: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_config(text: str, message: str, foreign: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = foreign()
     (folder / "config.yaml").write_text(text)
-    assert told in read("load", folder, capsys)
+    assert message in read("load", folder, capsys)
 
 
 def test_trust_executes(foreign: Callable[..., Path]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from calotype.check import ConfigError, refuse_wrong_choices
+from calotype.check import ConfigError, refuse_wrong_choices, tell
 from calotype.config_file import read_config
 from calotype.schema import conf_dir
 from calotype.trust import foreign_targets, is_all_trusted
@@ -47,12 +48,15 @@ def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
     plain = _run_config(folder / "config.yaml")
-    if not overrides:
+    try:
         cfg = OmegaConf.create(plain)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{folder / 'config.yaml'}: damaged ({tell(error)})") from None
+    if not overrides:
         OmegaConf.set_struct(cfg, True)
         return cfg
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)))
+        (Path(scratch) / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
         return compose_config(overrides, folder=Path(scratch))
 
 
@@ -78,17 +82,17 @@ def _run_config(path: Path) -> dict[str, Any]:
             f"{path}: names {names}{more}, no parts of Calotype's or of a plug-in; a run of "
             "somebody else's may execute anything by them: where you trust it, add --trust (calotype: trust=true)"
         )
-    if not is_all_trusted() and (found := _interpolation(plain)):
-        raise ConfigError(f"{path}: holds the interpolation {found}, and a run writes values; write the value, or add --trust")
+    if not is_all_trusted() and (text := _interpolation(plain)):
+        raise ConfigError(f"{path}: holds the interpolation {text}, and a run writes values; write the value, or add --trust")
     return {**plain, "trust": False}  # it is for the user to say
 
 
 def _interpolation(value: Any) -> str | None:
     """The first text that OmegaConf would resolve."""
     if isinstance(value, dict):
-        return next((found for part in value.items() for one in part if (found := _interpolation(one))), None)
+        return next((text for pair in value.items() for one in pair if (text := _interpolation(one))), None)
     if isinstance(value, list):
-        return next((found for one in value if (found := _interpolation(one))), None)
+        return next((text for one in value if (text := _interpolation(one))), None)
     return value if isinstance(value, str) and "${" in value else None
 
 

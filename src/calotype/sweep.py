@@ -96,12 +96,12 @@ class CheckEveryJob(Callback):
 
     def on_run_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
         """Refuse a name or folder that would lie elsewhere, before Hydra makes it."""
-        with _told():
+        with _exits_with_message():
             check_root(config)
             _check_folders(config, "run")
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
-        with _told():
+        with _exits_with_message():
             _check_folders(config, "sweep")
         command = typed(config)
         _move_params(config)
@@ -114,14 +114,14 @@ class CheckEveryJob(Callback):
                 echo(f"dry run: a search, which draws its settings as it goes; it would run in {config.hydra.sweep.dir}")
                 raise SystemExit(0)
             return
-        with _told():
+        with _exits_with_message():
             look_ahead(config, command)
         if config.dry_run:
             raise SystemExit(0)
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _exits_with_message() -> Iterator[None]:
     """Within it, a user's mistake ends the command with its line: Hydra turns an exception of a callback into a warning."""
     try:
         yield

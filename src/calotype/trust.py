@@ -62,19 +62,19 @@ def is_all_trusted() -> bool:
 
 def targets_of(node: Any) -> list[str]:
     """Return every `_target_` below `node`, plain values, in order and once; what is no text as its representation."""
-    found: dict[str, None] = {}
+    targets: dict[str, None] = {}
     if isinstance(node, Mapping):
         if TARGET in node:
             target = node[TARGET]
-            found[target if isinstance(target, str) else repr(target)] = None
+            targets[target if isinstance(target, str) else repr(target)] = None
         inner: Iterable[Any] = node.values()
     elif isinstance(node, list | tuple):
         inner = node
     else:
         return []
     for value in inner:
-        found |= dict.fromkeys(targets_of(value))
-    return list(found)
+        targets |= dict.fromkeys(targets_of(value))
+    return list(targets)
 
 
 def foreign_targets(config: Any) -> list[str]:
@@ -94,51 +94,46 @@ def is_allowed(target: str) -> bool:
     if package is None and plugin is None:
         return False
 
-    found = _located(parts)
-    name = _own_name(found)
+    part = _located(parts)
+    name = _own_name(part)
     if name is None or name in EXCLUDED:
         return False
     if plugin is not None:
         return name.startswith(f"{plugin}.")
-    return _is_part(found, name)
+    return _is_part(part, name)
 
 
 def _located(parts: Sequence[str]) -> Any:
     """The object that Hydra finds by this name, None where there is none; the same steps as Hydra's."""
     try:
-        found: Any = importlib.import_module(parts[0])
-    except ImportError:
+        part: Any = importlib.import_module(parts[0])
+        for number, name in enumerate(parts[1:], 2):
+            if inspect.ismodule(part) and not hasattr(part, name):
+                part = importlib.import_module(".".join(parts[:number]))
+            else:
+                part = getattr(part, name)
+    except Exception:  # whatever a package raises where it cannot be imported
         return None
-    for number, part in enumerate(parts[1:], 2):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            if not inspect.ismodule(found):
-                return None
-            try:
-                found = importlib.import_module(".".join(parts[:number]))
-            except ImportError:
-                return None
-    return found
+    return part
 
 
-def _is_part(found: Any, name: str) -> bool:
-    if not inspect.isclass(found):
-        returns = inspect.get_annotations(found).get("return")
+def _is_part(part: Any, name: str) -> bool:
+    if not inspect.isclass(part):
+        returns = inspect.get_annotations(part).get("return")
         is_source = name.startswith(f"{SOURCES}.") and getattr(returns, "__name__", returns) == "Source"
         return is_source or name in FUNCTIONS
     for package, bases in CLASSES.items():
         if name.startswith(f"{package}."):
-            return not bases or issubclass(found, tuple(_located(base.split(".")) for base in bases))
+            return not bases or issubclass(part, tuple(_located(base.split(".")) for base in bases))
     return False
 
 
-def _own_name(found: Any) -> str | None:
+def _own_name(part: Any) -> str | None:
     """Where a class or function is defined, by what it says of itself and by what is there; None of anything else."""
-    if not (inspect.isclass(found) or inspect.isfunction(found)):
+    if not (inspect.isclass(part) or inspect.isfunction(part)):
         return None
-    module, name = found.__module__, found.__qualname__
-    return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is found else None
+    module, name = part.__module__, part.__qualname__
+    return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is part else None
 
 
 @cache
