@@ -298,6 +298,23 @@ def test_own_code_goes_on_with_trust(small_run: Callable[..., Any], capsys: pyte
     assert not trust.is_all_trusted()
 
 
+def test_a_sweep_of_own_code_goes_on_without_trust(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command has the config that was typed, which is the user's."""
+    own = [*FAST[:1], *(o for o in FAST[1:] if "widths" not in o), "~model.widths", "~model.blocks", "~model.dropout"]
+    sweep = ["-m", *own, "model._target_=helpers.ThreeOutputs", "data.classes=['0','1','2']", "seed=0,1"]
+    cli.main([*sweep, "dry_run=true"])
+    cli.main(sweep)
+    (folder,) = Path("outputs/sweeps").iterdir()
+    cut = next(folder.glob("*/run.json"))
+    record = json.loads(cut.read_text())
+    cut.write_text(json.dumps({**record, "status": "interrupted"}))
+    capsys.readouterr()
+    cli.main(sweep)
+    output = capsys.readouterr().out
+    assert "1 finished, 1 to go on with" in output
+    assert json.loads(cut.read_text())["status"] == "finished"
+
+
 def read_yaml(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "config.yaml").read_text())
 
