@@ -199,7 +199,7 @@ def test_a_job_that_runs_elsewhere_is_awaited(
                 (folder / name).write_text((whole / name).read_text())
             write_json(folder / "run.json", {**read_json(folder / "run.json"), "status": end, "error": "no luck"})
 
-    monkeypatch.setattr(run_folder, "print", when_told, raising=False)
+    monkeypatch.setattr(run_folder, "echo", when_told)
     monkeypatch.setattr(run_folder, "POLL_SECONDS", 0.01)
     command = ["-m", *ONE_EPOCH, "seed=0", "hydra.sweep.dir=s", "retry=true"]
     if end == "failed":
@@ -246,7 +246,7 @@ def test_a_lock_that_is_held_is_awaited(tmp_path: Path, monkeypatch: pytest.Monk
         order.append(text)
         printed.set()
 
-    monkeypatch.setattr(run_folder, "print", printing, raising=False)
+    monkeypatch.setattr(run_folder, "echo", printing)
     thread = threading.Thread(target=holder)
     thread.start()
     held.wait(30)
