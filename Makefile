@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml requirements.lock
 
 # What depends on other packages: the parts, a run of every task that is cut off and goes on, the commands.
 CORE := tests/losses tests/metrics tests/models tests/datasets tests/data tests/callbacks tests/report \
-  tests/tasks/test_every_task.py tests/test_cli.py tests/test_environment.py tests/test_lock.py
+  tests/tasks/test_every_task.py tests/test_cli.py tests/test_environment.py tests/test_gallery.py tests/test_lock.py tests/test_trust.py
 
 # The core of the suite in an environment of its own, which is made from nothing each time:
 #   make test-oldest                       the lowest versions that pyproject.toml allows

@@ -394,5 +394,5 @@ def test_a_sweep_notices_that_a_package_of_the_users_has_changed(
     user_package(tmp_path, "images = images + 0")
     main(command)
     assert "the code has changed since this sweep was started" in capsys.readouterr().err
-    rerun_main([str(path.parent), "--out", "again"])
+    rerun_main([str(path.parent), "--out", "again", "--trust"])
     assert read_json(Path("again/run.json"))["user_code"]["mynets"]["hash"] != described["hash"]
