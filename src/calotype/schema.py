@@ -13,7 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 HASH_LENGTH = 8
 AUTO = "auto"  # of a callback's monitor: the metric by which the task itself is judged
 # Keys of trainer that came later: left as they are, they leave the hash as it was.
-LATER = {"min_epochs": None, "min_steps": None, "overfit_batches": 0, "gradient_clip_algorithm": "norm"}
+LATER = {
+    "fast_dev_run": False,
+    "val_check_interval": None,
+    "min_epochs": None,
+    "min_steps": None,
+    "overfit_batches": 0,
+    "gradient_clip_algorithm": "norm",
+}
 
 
 def register() -> None:

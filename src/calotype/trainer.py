@@ -71,6 +71,9 @@ def make_trainer(
         callbacks.append(Prune(**json.loads(trial)))
     loggers = [metrics_csv, *make_loggers(to_plain(cfg), run_dir, purge_from=purge_from)]
     hardware, settings = cfg.hardware, to_plain(cfg)["trainer"]
+    if batches := int(settings.pop("fast_dev_run")):  # Lightning's leaves out the checkpoints, which the evaluation needs
+        limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+        settings |= {"max_epochs": 1, **dict.fromkeys(limits, batches)}
     if not module.automatic_optimization:  # Lightning's Trainer refuses these, and the task does them itself
         by_hand = ByHand(
             settings.pop("gradient_clip_val"), settings.pop("gradient_clip_algorithm"), settings.pop("accumulate_grad_batches")
