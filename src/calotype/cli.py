@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from calotype.check import ConfigError, check_root, nearest, refuse_wrong_choices
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.console import echo, printable
+from calotype.quick_groups import quick_groups
 from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
 from calotype.schema import conf_dir
 from calotype.types import UserError
@@ -88,7 +89,7 @@ def _is_study(given: Sequence[str]) -> bool:
 def _hydra(given: Sequence[str]) -> None:
     """The application function with these arguments."""
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
-    with _arguments(["calotype", *given]):
+    with _arguments(["calotype", *given]), quick_groups():
         try:
             application()
         except OSError as error:

@@ -42,6 +42,7 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--page", type=file_path, metavar="FILE", help="also the gallery page: one HTML file of all runs and their pictures"
     )
+    parser.add_argument("--share", action="store_true", help="leave absolute paths, host and user names out of the page, to pass it on")
     parser.add_argument(
         "--figures", type=file_path, metavar="DIR", help="also figures as SVG and PDF: curves, a plot for each swept setting"
     )
@@ -50,6 +51,8 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
         from calotype.report.runs import by_task, find_runs, not_begun, with_metrics
         from calotype.report.table import make_table, text
 
+        if options.share and options.page is None:
+            raise UserError("--share: it is of the page; add --page FILE")
         if options.page is not None and options.page.is_dir():
             raise UserError(f"--page {options.page}: a folder; name a file in it, as {options.page / 'runs.html'}")
         wrong = str(options.paths[0])
@@ -67,9 +70,11 @@ def report_main(arguments: Sequence[str] | None = None) -> None:
             say(line, 0)
         if options.page is not None:
             from calotype.report.page import write_page
+            from calotype.report.redaction import Redactor
 
+            redactor = Redactor(run.record for run in runs) if options.share else None
             with _written("--page", options.page):
-                write_page(options.page, runs, tables)
+                write_page(options.page, runs, tables, redactor=redactor)
             echo(f"page  {options.page}", error=True)
         if options.figures is not None:
             from calotype.report.figures import write_figures

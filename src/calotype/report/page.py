@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
-import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from PIL import Image
 
 from calotype.images import open_image
 from calotype.report.curves import read_curves
+from calotype.report.markup import content_security_policy, fill, script_json, text
+from calotype.report.redaction import Redactor
 from calotype.report.runs import Run
 from calotype.report.table import Table, grid, main_metrics
 from calotype.schema import flat
-from calotype.types import UserError
 from calotype.whole_file import whole_file
 
 WHOLE = 13_000_000  # bytes of all pictures, before base64 makes them a third larger
@@ -35,22 +35,33 @@ FIRST = (
 )  # fmt: skip
 
 
-def write_page(path: Path, runs: Sequence[Run], tables: Sequence[Table]) -> None:
-    """Of all `runs`; pictures are made smaller until all of them fit into some 20 MB, and those of one run that do not fit are left out."""
+def write_page(path: Path, runs: Sequence[Run], tables: Sequence[Table], *, redactor: Redactor | None = None) -> None:
+    """Write the page of all `runs`.
+
+    Pictures are made smaller until all of them fit into some 20 MB, and those of one run that do not fit are left out.
+
+    Args:
+        redactor: takes out of the texts what is not to be passed on.
+    """
     budget = min(MOST, WHOLE // max(1, len(runs)))
     with ThreadPoolExecutor() as pool:  # Pillow lets other threads work while it decodes
-        told = list(pool.map(lambda run: _told(run, budget), runs))
-    template = (Path(__file__).parent / "page.html").read_text()
-    data = json.dumps(told, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+        told = list(pool.map(lambda run: _texts(run, redactor) | _images(run, budget), runs))
+
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    values = {
+        "policy": content_security_policy(template),
+        "tables": "".join(_html(table, redactor) for table in tables),
+        "runs": script_json(told),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        partial.write_text(template.replace("<!-- tables -->", "".join(map(_html, tables))).replace("/* runs */", data))
+        partial.write_text(fill(template, values), encoding="utf-8")
 
 
-def _told(run: Run, budget: int) -> dict[str, Any]:
-    """What the page's script reads of a run."""
-    pictures, film = _pictures(run.folder / "images", budget)
-    return {
+def _texts(run: Run, redactor: Redactor | None) -> dict[str, Any]:
+    """What the page's script reads of a run, but for the pictures."""
+    config = run.config if redactor is None else redactor.value(run.config)
+    texts = {
         "folder": str(run.folder),
         "task": run.task,
         "name": str(run.config.get("name", "")),
@@ -64,12 +75,16 @@ def _told(run: Run, budget: int) -> dict[str, Any]:
         "metrics": dict(sorted(run.metrics.items())),
         "figure": next(iter(main_metrics(run.task, run.metrics)), None),
         "settings": {key: str(value) for key, value in flat(run.config).items() if not key.startswith(("paths.", "logger"))},
-        "config": yaml.dump(run.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
+        "config": yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False),
         "curves": _curves(run.folder),
-        "thumbnail": _thumbnail(run.folder / "images"),
-        "pictures": pictures,
-        "film": film,
     }
+    return texts if redactor is None else redactor.value(texts)
+
+
+def _images(run: Run, budget: int) -> dict[str, Any]:
+    """The pictures of a run, as data: URIs."""
+    pictures, film = _pictures(run.folder / "images", budget)
+    return {"thumbnail": _thumbnail(run.folder / "images"), "pictures": pictures, "film": film}
 
 
 def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | None]:
@@ -91,16 +106,24 @@ def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | No
 
 def _small(file: Path, side: int) -> bytes | None:
     """WebP, no longer than `side`; None where the file is no image."""
+    image = _shrunk(file, side)
+    if image is None:
+        return None
+    out = io.BytesIO()
+    image.save(out, "webp", quality=80, method=2)
+    return out.getvalue()
+
+
+def _shrunk(file: Path, side: int) -> Image.Image | None:
+    """In colour, no longer than `side`; None where the file is no image, or a damaged one."""
     try:
         with open_image(file) as opened:
             factor = max(opened.size) // (2 * side)
             image = (opened.reduce(factor) if factor > 1 else opened).convert("RGB")
-    except (OSError, ValueError):
+    except Exception:  # Pillow has many kinds of them for damaged files; a page is made without that picture
         return None
     image.thumbnail((side, side))
-    out = io.BytesIO()
-    image.save(out, "webp", quality=80, method=2)
-    return out.getvalue()
+    return image
 
 
 def _thumbnail(folder: Path) -> str | None:
@@ -116,16 +139,8 @@ def _film(files: list[Path]) -> bytes | None:
         return None
     step = math.ceil(len(files) / FRAMES)
     chosen = sorted({*files[::step], files[-1]})
-    frames = []
-    for file in chosen:
-        try:
-            with open_image(file) as opened:
-                frame = opened.convert("RGB")
-        except UserError:
-            continue
-        frame.thumbnail((FRAME, FRAME))
-        frames.append(frame)
-    if not frames:
+    frames = [frame for file in chosen if (frame := _shrunk(file, FRAME)) is not None]
+    if len(frames) < 2:
         return None
     out = io.BytesIO()
     frames[0].save(out, "webp", save_all=True, append_images=frames[1:], duration=180, loop=0, quality=70, method=2)
@@ -137,14 +152,29 @@ def _uri(image: bytes) -> str:
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Name to (step, value), thinned to some points."""
-    curves = {name: [(step, float(f"{value:.5g}")) for step, value in points.items()] for name, points in read_curves(folder).items()}
-    return {name: points[:: math.ceil(len(points) / POINTS)] for name, points in sorted(curves.items()) if len(points) > 1}
+    """Name to (step, value), thinned."""
+    curves = {name: list(points.items()) for name, points in sorted(read_curves(folder).items())}
+    return {name: [(step, _rounded(value)) for step, value in thinned(points)] for name, points in curves.items() if len(points) > 1}
 
 
-def _html(table: Table) -> str:
+def thinned(points: Sequence[tuple[int, float]], count: int = POINTS) -> list[tuple[int, float]]:
+    """Return some `count` of the (step, value) evenly, and always the first, the last, the least and the greatest."""
+    values = [value for _, value in points]
+    extremes = {values.index(min(values)), values.index(max(values)), len(points) - 1}
+    return [points[i] for i in sorted({*range(0, len(points), math.ceil(len(points) / count)), *extremes})]
+
+
+def _rounded(value: float) -> float:
+    """To five digits, unless that is more than the largest number."""
+    rounded = float(f"{value:.5g}")
+    return rounded if math.isfinite(rounded) else value
+
+
+def _html(table: Table, redactor: Redactor | None) -> str:
     head, body = grid(table)
-    cells = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in head)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    caption = html.escape(table.task)
+    if redactor is not None:
+        head, body = redactor.value(head), redactor.value(body)
+    cells = "".join(f"<th scope=col>{text(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    caption = text(table.task)
     return f"<div class=wide><table><caption>{caption}</caption><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>"
