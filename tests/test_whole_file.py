@@ -1,5 +1,6 @@
 """The old file stays until the new one is whole, and nothing is left lying beside it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,23 @@ def test_keeps_the_old_one_where_writing_fails(tmp_path: Path, error: type[BaseE
         _write_half(path, error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a pipe", "link to nowhere"])
+def test_a_device_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    """A page that was written to /dev/full took the place of the device."""
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link to nowhere":
+        path.symlink_to("nowhere")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe") if kind == "link to a pipe" else (tmp_path / "pipe").rename(path)
+    before = path.lstat()
+    with pytest.raises(OSError, match="not replaced"), whole_file(path) as partial:
+        partial.write_text("new")
+    assert path.lstat() == before
 
 
 def _write_half(path: Path, error: type[BaseException]) -> None:

@@ -102,6 +102,8 @@ class Gallery:
     @classmethod
     def load(cls, path: Path) -> Gallery:
         """Raises UserError where the file is missing, no gallery, or damaged."""
+        if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
+            raise UserError(f"{path}: not a gallery; enroll makes one")
         try:
             whole = path.read_bytes()
         except OSError as error:
