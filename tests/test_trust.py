@@ -19,12 +19,13 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
-import calotype
+import calotype.types
 from calotype import cli, compose, trust
 from calotype.check import ConfigError
 from calotype.cli_apply import apply_main
 from calotype.cli_report import report_main, rerun_main
 from calotype.compose import compose_config, load_config
+from calotype.config_file import read_config
 from calotype.run_folder import FORMAT
 from calotype.schema import conf_dir, to_plain
 from calotype.trust import foreign_targets, is_allowed, targets_of, trusting
@@ -235,6 +236,16 @@ def test_a_file_that_is_no_config(text: str, message: str, foreign: Callable[...
     folder = foreign()
     (folder / "config.yaml").write_text(text)
     assert message in read("load", folder, capsys)
+
+
+def test_a_pipe_in_place_of_the_config(foreign: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = foreign()
+    (folder / "config.yaml").unlink()
+    os.mkfifo(folder / "config.yaml")
+    with pytest.raises(ConfigError, match="not a run folder"):
+        load_config(folder)
+    with pytest.raises(calotype.types.UserError, match="not a file"):
+        read_config(folder / "config.yaml")
 
 
 def test_trust_executes(foreign: Callable[..., Path]) -> None:

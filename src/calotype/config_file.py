@@ -32,6 +32,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, is not YAML, holds an object or an alias, or is no mapping.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file")  # a pipe would be waited for
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
