@@ -14,7 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from calotype.cli_report import report_main
-from calotype.run_folder import FORMAT
+from calotype.records import FORMAT, read_json
+from calotype.run_folder import write_json
+from calotype.seal import FILES, sealed
 
 # Overrides for jobs of less than a second.
 FAST = [
@@ -79,6 +81,12 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(whole))
     if status == "finished":
         (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    """Change what a run recorded, as if it had ended so: its seal is right for the files as they are now."""
+    record = {**read_json(folder / "run.json"), **changes}
+    write_json(folder / "run.json", sealed(record, folder) if FILES in record else record)
 
 
 class LargestTensor(TorchDispatchMode):

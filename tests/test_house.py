@@ -174,6 +174,8 @@ def test_readme_commands_run(
     if program == "calotype-rerun":
         return rerun_main([*arguments, "--out", "again"])
     assert program == "calotype"
+    if arguments == ["info"]:
+        return main(arguments)
     if arguments[:1] == ["fetch"]:  # what is there already, where there is no network
         return main(arguments if REAL_DATA else ["fetch", "experiment=classification/digits"])
     if any(a.startswith("trainer.max_epochs=") for a in arguments):  # a finished run trains on

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import calotype
+from calotype.records import FORMAT
 from calotype.reference import _train_once
-from calotype.run_folder import FORMAT, process
+from calotype.run_folder import process
 from calotype.tasks.classification import Classification
 
 # The default classifier of a small set of images, and a GAN that trains for one epoch.

@@ -14,18 +14,9 @@ import pytest
 
 from calotype import run_folder, sweep
 from calotype.cli_report import report_main
+from calotype.records import FORMAT, read_json
 from calotype.report.runs import find_runs, read_run
-from calotype.run_folder import (
-    FORMAT,
-    HEARTBEAT,
-    HEARTBEAT_MAX_AGE,
-    RunRecord,
-    TakenError,
-    is_running,
-    read_json,
-    wait_while_running,
-    was_cut_off,
-)
+from calotype.run_folder import HEARTBEAT, HEARTBEAT_MAX_AGE, RunRecord, TakenError, is_running, wait_while_running, was_cut_off
 from calotype.types import UserError
 from helpers import write_run
 

@@ -21,6 +21,7 @@ from calotype.check import ConfigError
 from calotype.hardware import precision
 from calotype.run_folder import RunRecord
 from calotype.types import UserError
+from helpers import rewrite
 
 CALOTYPE = [sys.executable, "-m", "calotype.cli"]
 # Everything random at once: augmentation, dropout, a shuffled and weighted order, a schedule.
@@ -113,16 +114,20 @@ def test_rerun_says_whether_it_is_the_same(tmp_path: Path, capsys: pytest.Captur
     assert status(tmp_path / "b") == "finished"
     figures = json.loads((tmp_path / "a" / "metrics.json").read_text())
     (tmp_path / "a" / "metrics.json").write_text(json.dumps({**figures, "test/accuracy": 0.123}))
-    told = json.loads((tmp_path / "a" / "run.json").read_text())
-    (tmp_path / "a" / "run.json").write_text(json.dumps({**told, "data_hash": "other"}))
+    before = json.loads((tmp_path / "a" / "run.json").read_text())["data_hash"]
+    rewrite(tmp_path / "a", data_hash="other")
     with pytest.raises(SystemExit) as left:
         rerun_main([f"{tmp_path}/a", "--out", f"{tmp_path}/c"])
     assert left.value.code == 1
     printed = capsys.readouterr().out
     assert "differs  test/accuracy: 0.123 before" in printed
-    assert f"differs  data_hash: other before, {told['data_hash']} now" in printed
+    assert f"differs  data_hash: other before, {before} now" in printed
     assert "versions" not in printed
     (tmp_path / "a" / "config.yaml").write_text("")
+    with pytest.raises(SystemExit):
+        rerun_main([f"{tmp_path}/a"])
+    assert "config.yaml: damaged (its checksum is not right)" in capsys.readouterr().err
+    rewrite(tmp_path / "a")
     with pytest.raises(SystemExit):
         rerun_main([f"{tmp_path}/a"])
     assert "config.yaml: damaged (no config)" in capsys.readouterr().err

@@ -14,7 +14,8 @@ import pytest
 
 from calotype import building, sweep
 from calotype.cli import main
-from calotype.run_folder import FORMAT, SWEEP, _process_start
+from calotype.records import FORMAT, SWEEP
+from calotype.run_folder import _process_start
 from calotype.runner import compose_config
 from calotype.schema import config_hash
 from calotype.types import UserError

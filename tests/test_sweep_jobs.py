@@ -17,7 +17,8 @@ from hydra.core.config_store import ConfigStore
 from calotype import cli, run_folder, sweep
 from calotype.cli import main
 from calotype.cli_report import rerun_main
-from calotype.run_folder import SWEEP, RunRecord, _process_start, locked, process, read_json, write_json
+from calotype.records import SWEEP, read_json
+from calotype.run_folder import RunRecord, _process_start, locked, process, write_json
 from calotype.runner import compose_config
 from calotype.schema import config_hash
 from helpers import FAST, table

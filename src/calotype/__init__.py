@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calotype.runner import Result
 
-__all__ = ["load", "run"]
+__all__ = ["__version__", "load", "run"]
+
+try:
+    __version__ = version("calotype")
+except PackageNotFoundError:  # its files alone, not installed
+    __version__ = "unknown"
 
 
 def run(overrides: Sequence[str] = ()) -> Result:

@@ -17,7 +17,8 @@ from calotype.console import complain
 from calotype.data.likeness import Likeness
 from calotype.datasets.image_file import read_image
 from calotype.images import check_file
-from calotype.run_folder import INPUTS, read_json
+from calotype.records import read_json
+from calotype.run_folder import INPUTS
 from calotype.runner import load
 from calotype.types import DataSpec, UserError
 

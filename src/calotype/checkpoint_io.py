@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from calotype.run_folder import FORMAT
+from calotype.records import FORMAT
 from calotype.types import UserError
 from calotype.weights import load_weights
 

@@ -16,11 +16,15 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from calotype import __version__
 from calotype.check import ConfigError, check_root, nearest, refuse_wrong_choices
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
+from calotype.closed_pipe import command
 from calotype.console import echo, printable
+from calotype.nested_completion import nested_completion
 from calotype.quick_groups import quick_groups
-from calotype.run_folder import SWEEP, TakenError, read_json, shown, wait_while_running
+from calotype.records import SWEEP, read_record
+from calotype.run_folder import TakenError, shown, wait_while_running
 from calotype.schema import conf_dir
 from calotype.types import UserError
 
@@ -32,12 +36,17 @@ _failure = 0  # exit code that the application function leaves for `main`
 _started = False  # whether Hydra has made the run folder and called the application function
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> None:
     """`calotype`: a Hydra application."""
     global _failure, _started
     _failure, _started = 0, False
     given = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
+        if "--version" in given:
+            return print(f"calotype {__version__}")
+        if given[:1] == ["info"]:
+            return _info(given[1:])
         if given[:1] == ["fetch"]:
             return _fetch(given[1:])
         _refuse_options(given)
@@ -53,6 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _hydra(given)
     if _failure:
         raise SystemExit(_failure)
+
+
+def _info(given: Sequence[str]) -> None:
+    """`calotype info`"""
+    if given:
+        raise SystemExit(say(f"{given[0]}: calotype info takes nothing more", USAGE_ERROR))
+    from calotype.info import info
+
+    for line in info():
+        echo(line)
 
 
 def _fetch(given: Sequence[str]) -> None:
@@ -89,13 +108,14 @@ def _is_study(given: Sequence[str]) -> bool:
 def _hydra(given: Sequence[str]) -> None:
     """The application function with these arguments."""
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_application)
-    with _arguments(["calotype", *given]), quick_groups():
+    with _arguments(["calotype", *given]), quick_groups(), nested_completion():
         try:
             application()
         except OSError as error:
-            if _started or isinstance(error, HydraException):  # a missing config is an OSError as well
+            if _started or isinstance(error, HydraException | BrokenPipeError):  # a missing config is an OSError as well
                 raise
-            raise SystemExit(say(f"hydra.run.dir: {error.filename}: {error.strerror}; give another folder", USAGE_ERROR)) from None
+            where = "hydra.sweep.dir" if {"-m", "--multirun"} & set(given) else "hydra.run.dir"
+            raise SystemExit(say(f"{where}: {error.filename}: {error.strerror}; give another folder", USAGE_ERROR)) from None
 
 
 def _sweep(given: list[str]) -> None:
@@ -213,7 +233,7 @@ def _claim_and_run(cfg: DictConfig, run_dir: Path, folder: Path) -> None:
             echo(f"finished {'elsewhere' if elsewhere else 'before'}  {shown(run_dir)}")
             return
         if found == "failed" and (elsewhere or not cfg.retry):
-            error = read_json(run_dir / "run.json").get("error")
+            error = read_record(run_dir).get("error")
             raise UserError(f"failed {'elsewhere' if elsewhere else 'before'} ({error})")
         try:
             result = runner.launch(cfg, run_dir, **_typed(), go_on=found != "new")

@@ -17,10 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calotype.check import ConfigError, nearest, tell_hydra
+from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain
 from calotype.types import UserError
+from calotype.user_errors import disk_error
 
-USAGE_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+USAGE_ERROR, RUN_ERROR = 2, 1
 TRUST = "let the run's config name any code, which is executed: of your own runs, or of somebody whom you trust"
 
 
@@ -67,6 +69,11 @@ def one_line_errors() -> Iterator[None]:
         if not isinstance(error, UserError):
             raise
         raise SystemExit(say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)) from None
+    except OSError as error:
+        reason = disk_error(error)
+        if reason is None:
+            raise
+        raise SystemExit(say(reason, RUN_ERROR)) from None
     except KeyboardInterrupt as error:
         raise SystemExit(say(str(error) or "interrupted", INTERRUPTED)) from None
     finally:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import ConfigError, refuse_wrong_choices, tell
-from calotype.config_file import read_config
+from calotype.config_file import check_run_config, read_config
 from calotype.schema import conf_dir
 from calotype.trust import foreign_targets, is_all_trusted
 from calotype.types import UserError
@@ -64,13 +64,9 @@ def _run_config(path: Path) -> dict[str, Any]:
     """What the config.yaml of a run holds, once it is known to be harmless or trusted."""
     try:
         plain = read_config(path)
+        check_run_config(plain, path)
     except UserError as error:
         raise ConfigError(str(error)) from None
-    task = plain.get("task")
-    if task is None:
-        raise ConfigError(f"{path}: damaged (it has no task)")
-    if not isinstance(task, dict) or "." not in str(task.get("_target_")):
-        raise ConfigError(f"{path}: damaged (its task has no _target_)")
     for key in ("hydra", "defaults"):
         if key in plain:
             raise ConfigError(f"{path}: holds {key}, which no run writes and which would reach beyond this file; remove it")

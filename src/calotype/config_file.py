@@ -13,6 +13,8 @@ from calotype.types import UserError
 BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it: ten times as fast
 MAX_BYTES = 10_000_000  # a config has some thousands
 MAX_DEPTH = 50  # a config has some five
+TABLES = ("task", "data", "trainer", "hardware", "paths")  # what every run has, and what reads a run reaches into
+PARTS = ("dataset", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")  # tables too, or null
 
 
 class _Loader(BASE):
@@ -49,7 +51,44 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged ({_first_line(error)})") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: damaged (no config)")
-    return config
+    try:
+        return {_key(key): _plain(value) for key, value in config.items()}
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+
+
+def check_run_config(config: dict[str, Any], path: Path) -> None:
+    """Raise UserError where a config is not that of a run: one of its groups is missing, or no table."""
+    for key in TABLES:
+        if not isinstance(config.get(key), dict):
+            raise UserError(f"{path}: damaged (it has no {key})")
+    for key in PARTS:
+        if not isinstance(config.get(key), dict | None):
+            raise UserError(f"{path}: damaged ({key} is no table)")
+    target = config["task"].get("_target_")
+    if not (isinstance(target, str) and target.count(".") >= 2 and all(target.split("."))):
+        raise UserError(f"{path}: damaged (task._target_ is no name of a class)")
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy of plain values; raise ValueError for all others."""
+    if isinstance(value, dict):
+        return {_key(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str):
+        value.encode()  # a UnicodeEncodeError is a ValueError
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"{type(value).__name__} where text or a number belongs")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a number of more than 64 bits")
+    return value
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str | int | float):
+        raise ValueError(f"{type(key).__name__} as a key")
+    return str(key)
 
 
 def _refuse_bombs(text: str, path: Path) -> None:

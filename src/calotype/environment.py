@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from calotype.cli_errors import Parser, file_path, one_line_errors
+from calotype.closed_pipe import command
 from calotype.console import echo, printable
-from calotype.run_folder import read_json
+from calotype.record_types import RUN, check_types
+from calotype.records import read_json
 from calotype.types import UserError
 
 # The package itself comes from its commit; pip is what installs the rest.
@@ -49,6 +51,7 @@ def requirements(record: dict[str, Any], run_json: Path) -> str:
     return "\n".join([*map(printable, header), *pins]) + "\n"
 
 
+@command
 def environment_main(arguments: Sequence[str] | None = None) -> None:
     """`python -m calotype.environment RUN`"""
     parser = Parser(prog="calotype.environment", description="Print a requirements file with the packages that a run used.")
@@ -57,7 +60,9 @@ def environment_main(arguments: Sequence[str] | None = None) -> None:
 
     with one_line_errors():
         run_json = options.run / "run.json"
-        echo(requirements(read_json(run_json), run_json), lines=True, end="")
+        record = read_json(run_json)  # of any version
+        check_types(record, run_json, RUN)
+        echo(requirements(record, run_json), lines=True, end="")
 
 
 if __name__ == "__main__":

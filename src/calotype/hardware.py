@@ -110,7 +110,7 @@ def describe(trainer: Any) -> dict[str, Any]:
     import torch
 
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": str(device),
         "name": name,
@@ -122,7 +122,7 @@ def describe(trainer: Any) -> dict[str, Any]:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     with contextlib.suppress(OSError):  # Linux; elsewhere the platform module knows
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

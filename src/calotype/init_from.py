@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from calotype.checkpoint_io import read_checkpoint
 from calotype.console import echo
-from calotype.run_folder import check_format, read_json
+from calotype.records import read_record
 from calotype.types import UserError
 
 MAX_NAMES = 8  # of tensors in a printed line; run.json has all
@@ -30,8 +30,7 @@ def take_weights(module: nn.Module, folder: Path, *, which: str) -> dict[str, An
     Raises:
         UserError: no such run, no checkpoint, or nothing in it fits.
     """
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
+    read_record(folder)
     paths = [folder / "checkpoints" / f"{name}.ckpt" for name in (which, "last", "best")]
     path = next((one for one in paths if one.is_file()), None)
     if path is None:

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.compose import compose_config, load_config
 from calotype.console import echo
+from calotype.records import read_record
 from calotype.resume import Start
-from calotype.run_folder import TakenError, has_begun, read_json, shown, wait_while_running
+from calotype.run_folder import TakenError, has_begun, shown, wait_while_running
 from calotype.schema import config_hash, to_plain
 from calotype.types import UserError
 
@@ -84,6 +85,6 @@ def _train_once(config: DictConfig, folder: Path, train: Callable[..., Any]) -> 
         try:
             train(config, folder, start=Start(resumed=was_begun))
         except TakenError:  # by another process, a moment ago
-            is_finished = read_json(folder / "run.json").get("status") == "finished"
+            is_finished = read_record(folder).get("status") == "finished"
             if is_finished and not (folder / "metrics.json").is_file():
                 raise

@@ -8,7 +8,8 @@ from typing import Any
 
 from calotype.compose import directory_of, load_config
 from calotype.console import echo
-from calotype.run_folder import check_format, read_json, shown
+from calotype.records import read_metrics, read_record
+from calotype.run_folder import shown
 from calotype.runner import launch
 from calotype.schema import config_hash
 from calotype.trust import trusting
@@ -29,13 +30,12 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
         UserError: there is no finished run in `run_dir`.
     """
     run_dir = run_dir.expanduser().resolve()
-    record = read_json(run_dir / "run.json")
-    check_format(record, run_dir / "run.json")
+    record = read_record(run_dir)
     if record.get("status") != "finished":
         raise UserError(f"{run_dir}: the run is {record.get('status')}, not finished; there is nothing to compare with")
     if record.get("parent"):
         raise UserError(f"{run_dir}: it goes on from {record['parent']}, so no command repeats it from its start")
-    before = read_json(run_dir / "metrics.json")
+    before = read_metrics(run_dir)
 
     out = None if out is None else out.expanduser().resolve()
     with directory_of(record), trusting(trust):
@@ -51,7 +51,7 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
     for name in different:
         echo(f"differs  {name}: {before.get(name)!r} before, {now.get(name)!r} now")
     if different:
-        for line in _other_differences(record, read_json(result.run_dir / "run.json")):
+        for line in _other_differences(record, read_record(result.run_dir)):
             echo(f"differs  {line}")
     same = len(names) - len(different)
     echo(f"{same} of {len(names)} metrics are the same to the last bit; run folder {shown(result.run_dir)}")

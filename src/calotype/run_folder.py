@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import os
 import platform
 import re
 import socket
+import stat
 import subprocess
 import threading
 import time
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from calotype.console import echo, printable
+from calotype.records import FORMAT, read_json, read_record
+from calotype.seal import sealed, unsealed
 from calotype.types import UserError
 from calotype.whole_file import whole_file
 
@@ -34,8 +38,6 @@ MAIN_PACKAGES = (
     "numpy",
     "scikit-learn",
 )
-SWEEP = "sweep.json"  # in a sweep's folder: its command, its code, and the folders of its jobs
-FORMAT = 2  # of run folders and checkpoints; 1 had none written into it
 CONFIG = "config.yaml"
 RESERVE = ".reserve"
 RESERVE_BYTES = 65536
@@ -76,19 +78,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError where the file is missing or damaged."""
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {path.parent} is not a run folder") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: damaged (not a JSON object)")
-    return value
-
-
 class RunRecord:
     """run.json, from `running` to how it ended.
 
@@ -124,7 +113,7 @@ class RunRecord:
         record |= {**packages(), **git_state()}
 
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             with _claim(folder):
                 if has_begun(folder):
                     raise FileExistsError
@@ -166,15 +155,17 @@ class RunRecord:
         _refuse_finished(folder)  # before the claim, which writes
         try:
             with _claim(folder):
-                old = _refuse_finished(folder)
+                old = unsealed(_refuse_finished(folder))
                 if is_running(old, folder):
-                    raise TakenError(f"{folder} is still running (process {old['pid']} of {old['host']})")
+                    raise TakenError(f"{folder} is still running (process {old.get('pid')} of {old.get('host')})")
 
                 resumed = [*old.get("resumed", []), datetime.now(UTC).isoformat()]
                 now = {**packages(), **git_state()}
-                record = {**old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now}
+                record = {**_now("start"), **old, **fields, "status": "running", "error": None, "resumed": resumed, **process(), **now}
                 _reserve(folder)
                 if config:
+                    # Before its config: from now on nobody compares the files with the checksums of the earlier end.
+                    write_json(folder / "run.json", {**old, "status": "running", **process()})
                     write_text(folder / CONFIG, config)
                 write_json(folder / "run.json", record)
         except OSError as error:
@@ -190,12 +181,13 @@ class RunRecord:
         self._ended.set()
         (self.path.parent / RESERVE).unlink(missing_ok=True)
         end = datetime.now(UTC)
-        seconds = (end - datetime.fromisoformat(self.fields["start"])).total_seconds()
+        seconds = (end - _utc(self.fields["start"])).total_seconds()
         with contextlib.ExitStack() as stack:
             # A process that waits for this claim must find the lock file gone when it gets it, and make a new one.
             with contextlib.suppress(OSError):
                 stack.enter_context(locked(self.path.parent / HEARTBEAT))
-            self.update(status=status, error=error, end=end.isoformat(), wall_seconds=round(seconds, 3))
+            told = {"status": status, "error": error, "end": end.isoformat(), "wall_seconds": round(seconds, 3)}
+            self.update(**sealed({**self.fields, **told}, self.path.parent))
             (self.path.parent / HEARTBEAT).unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -249,6 +241,14 @@ def _claim(folder: Path) -> Iterator[None]:
             os.utime(folder / HEARTBEAT)
 
 
+def _make_folder(folder: Path) -> None:
+    """Raises NotADirectoryError where a file has its name."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+
+
 def _reserve(folder: Path) -> None:
     (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
 
@@ -275,29 +275,26 @@ def _create_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def has_begun(folder: Path) -> bool:
-    """Return whether a run lies in `folder`; an empty run.json is one that has not begun."""
+    """Return whether a run lies in `folder`; an empty run.json is one that has not begun.
+
+    What cannot be read has begun: who reads it says what is wrong.
+    """
     try:
-        return (folder / "run.json").stat().st_size > 0
-    except FileNotFoundError:
+        found = (folder / "run.json").stat()
+    except (NotADirectoryError, ValueError):  # the second: a null character in the name
         return False
+    except OSError:  # it is missing, or is a link that leads nowhere
+        return os.path.lexists(folder / "run.json")
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or (folder / "metrics.json").exists()
 
 
 def _refuse_finished(folder: Path) -> dict[str, Any]:
     """Return the record of an unfinished run of this format, or raise."""
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
+    record = read_record(folder)
     if record.get("status") == "finished":
         told = "its metrics are in metrics.json (calotype-rerun runs it again)"
         raise TakenError(f"{folder} is finished; {told}")
     return record
-
-
-def check_format(record: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError where a run.json is of another version of Calotype."""
-    number = record.get("format", 1)
-    if number != FORMAT:
-        told = f"written by another version of Calotype (format {number}, this one reads {FORMAT}); run it again"
-        raise UserError(f"{path}: {told}")
 
 
 def process() -> dict[str, Any]:
@@ -363,6 +360,12 @@ def _now(name: str) -> dict[str, str]:
     return {name: datetime.now(UTC).isoformat()}
 
 
+def _utc(time: str) -> datetime:
+    """Return a time of a record, which is in UTC where it does not say otherwise."""
+    parsed = datetime.fromisoformat(time)
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+
+
 def _process_start(pid: int) -> str | None:
     """When the process started, as Linux tells it: a number that is used again later is another process."""
     try:
@@ -392,7 +395,7 @@ def was_cut_off(record: Mapping[str, Any], folder: Path) -> bool:
 def wait_while_running(folder: Path) -> bool:
     """Wait until no other process is at the run in `folder`; return whether one was."""
     waited = False
-    while has_begun(folder) and is_running(record := read_json(folder / "run.json"), folder):
+    while has_begun(folder) and is_running(record := read_record(folder), folder):
         if not waited:
             who = f"process {record.get('pid')} of {record.get('host')}"
             echo(f"waiting for  {shown(folder)}, which runs elsewhere ({who})")

@@ -28,7 +28,10 @@ class Copied(io.TextIOBase):
         self.log = log
 
     def write(self, text: str) -> int:
-        self.stream.write(text)
+        try:
+            self.stream.write(text)
+        except BrokenPipeError:  # as in `calotype | head -1`: the run is interrupted, and can be resumed
+            raise KeyboardInterrupt from None
         is_redrawn = "\r" in text or ("\x1b[" in text and ("\x1b[2K" in text or "\x1b[1A" in text))
         if not is_redrawn:
             with contextlib.suppress(OSError, ValueError):  # a full disk must not end the run
@@ -37,7 +40,10 @@ class Copied(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self.stream.flush()
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
 
     def isatty(self) -> bool:
         return bool(self.stream.isatty())

@@ -20,9 +20,10 @@ from calotype.compose import compose_config, directory_of, load_config
 from calotype.console import complain, echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
+from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
 from calotype.resume import Start, changed_config, continue_in
-from calotype.run_folder import RunRecord, check_format, is_name, read_json, shown, write_json, write_text
+from calotype.run_folder import RunRecord, is_name, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
 from calotype.trainer import name_of, quiet
@@ -81,8 +82,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
     folder = folder.expanduser().resolve()
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
+    record = read_record(folder)
     here = Path.cwd()
 
     with directory_of(record), trusting(_is_trust_typed(overrides)):
@@ -178,21 +178,37 @@ def load(run_dir: str | Path, *, checkpoint: str | None = None, trust: bool = Fa
     folder = Path(run_dir)
     with trusting(trust):
         cfg = load_config(folder)
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
+    record = read_record(folder)
     path = checkpoint_path(folder, checkpoint or cfg.test_with)
     if path is None:
         raise UserError(f"{folder}: the run has no checkpoint to use; it was cut off early")
 
     stored = read_checkpoint(path)
-    with directory_of(record), _pretrained(cfg, folder.resolve(), has_checkpoint=True):
-        module = build_task(cfg, DataSpec(**stored["spec"]))
-    module.on_load_checkpoint(stored)
+    with directory_of(record):
+        check(cfg, is_resumed=True)
+        with _pretrained(cfg, folder.resolve(), has_checkpoint=True):
+            module = _rebuilt(cfg, stored, folder)
     try:
         module.load_state_dict(stored["state_dict"])
     except RuntimeError as error:
         raise UserError(other_model(path, error)) from None
     return cfg, module.eval()
+
+
+def _rebuilt(cfg: DictConfig, stored: Mapping[str, Any], folder: Path) -> Any:
+    """The task of a run, without its weights.
+
+    Raises:
+        UserError: a part cannot be built, which it could when the run was started.
+    """
+    try:
+        module = build_task(cfg, DataSpec(**stored["spec"]))
+        module.on_load_checkpoint(stored)
+        return module
+    except Exception as error:
+        cause = as_user_error(error) or error.__cause__ or error
+        told = " ".join(f"{type(cause).__name__}: {cause}".split()).removeprefix("UserError: ")
+        raise UserError(f"{folder}: its config builds no task any more ({told[:150]})") from error
 
 
 def checkpoint_path(run_dir: Path, which: Any) -> Path | None:
@@ -337,7 +353,7 @@ def _worker(run_dir: Path, start: Start) -> None:
         # The first process fails as well, of the same cause or because this one is gone, and tells. Where it waits in a
         # collective for ever, Lightning kills it: then the last word is here.
         for _ in range(30):
-            if read_json(run_dir / "run.json").get("status") != "running":
+            if read_record(run_dir).get("status") != "running":
                 raise SystemExit(1) from None
             time.sleep(0.1)
         RunRecord.note_failure(run_dir, str(known or repr(error)))

@@ -20,17 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import check, check_folder, check_root, tell_hydra
 from calotype.console import complain, echo
-from calotype.run_folder import (
-    SWEEP,
-    check_format,
-    git_state,
-    has_begun,
-    is_running,
-    locked,
-    read_json,
-    shown,
-    write_json,
-)
+from calotype.record_types import RUN, check_types
+from calotype.records import SWEEP, OtherFormatError, read_json, read_metrics, read_record, read_sweep
+from calotype.run_folder import git_state, has_begun, is_running, locked, shown, write_json
 from calotype.schema import conf_dir, to_plain
 from calotype.types import UserError
 from calotype.user_code import code_of, user_packages
@@ -128,6 +120,9 @@ def _exits_with_message() -> Iterator[None]:
     except UserError as error:
         complain(str(error))
         raise SystemExit(2) from None
+    except OSError as error:
+        complain(str(disk_error(error) or error))
+        raise SystemExit(1) from None
 
 
 def _check_folders(config: DictConfig, node: str) -> None:
@@ -210,7 +205,7 @@ def note(folder: Path, command: Sequence[str], jobs: Sequence[str], packages: It
     path, lock = folder / SWEEP, folder / ".sweep.lock"
     with locked(lock):
         names = sorted(packages)
-        told = read_json(path) if path.is_file() else {"code": code_hash(names), "packages": names, **git_state()}
+        told = read_sweep(folder) if path.is_file() else {"code": code_hash(names), "packages": names, **git_state()}
         write_json(path, {**told, "command": list(command), "folders": list(jobs)})
         lock.unlink(missing_ok=True)
 
@@ -281,14 +276,15 @@ def state(folder: Path) -> str:
     """
     if not has_begun(folder):
         return "new"
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
-    status = str(record.get("status"))
-    if status == "finished":
-        try:
-            read_json(folder / "metrics.json")
-        except UserError as error:
-            raise UserError(f"{error}; without the folder {shown(folder)} it is run again") from None
+    try:
+        record = read_record(folder)
+        status = str(record.get("status"))
+        if status == "finished":
+            read_metrics(folder)
+    except OtherFormatError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}; without the folder {shown(folder)} it is run again") from None
     return "interrupted" if status == "running" and not is_running(record, folder) else status
 
 
@@ -317,7 +313,7 @@ def changed(folder: Path) -> str | None:
     """What is to be said where the code is no longer that of the sweep's start."""
     if not (folder / SWEEP).is_file():
         return None
-    began = read_json(folder / SWEEP)
+    began = read_sweep(folder)
     if began.get("code") == code_hash(began.get("packages", [])):
         return None
     commit = began.get("git_commit") or "unknown"
@@ -333,6 +329,7 @@ def failures(folder: Path, jobs: Sequence[str]) -> list[tuple[str, str]]:
         what = name
         try:
             record = read_json(folder / name / "run.json")
+            check_types(record, folder / name / "run.json", RUN)
             what = " ".join(record.get("overrides", []))
             if state(folder / name) == "failed":
                 found.append((what, str(record.get("error"))))
@@ -343,7 +340,7 @@ def failures(folder: Path, jobs: Sequence[str]) -> list[tuple[str, str]]:
 
 def _seconds(path: Path) -> float | None:
     try:
-        record = read_json(path)
+        record = read_record(path.parent)
     except UserError:
         return None
     return record.get("wall_seconds") if record.get("status") == "finished" else None

@@ -8,6 +8,27 @@ from pathlib import Path
 
 from calotype.types import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk is full (the quota is used up)",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+}
+PATHS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.EIO)  # what a path may have
+REMEDY = {True: "free some space", False: "make it writable"}
+
+
+def disk_error(error: OSError) -> str | None:
+    """Return one line where a disk takes nothing more, or a path leads nowhere; None for all other errors."""
+    reason = DISK.get(error.errno or 0)
+    if reason is None:
+        is_of_a_path = error.errno in PATHS and error.filename
+        return f"{str(error.filename)[-100:]}: {error.strerror}; give another path" if is_of_a_path else None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{reason}; {REMEDY[error.errno in FULL]}, or give another folder; files that were there are as they were"
+
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The one line for what is the user's to mend; None for a fault of the program's."""
@@ -17,8 +38,9 @@ def as_user_error(error: BaseException) -> UserError | None:
             # A worker process sends its traceback as the message.
             worker = "Original Traceback" in str(cause)
             return UserError(str(cause).rstrip().rpartition("UserError: ")[2]) if worker else cause
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return UserError(f"the disk is full{f' ({cause.filename})' if cause.filename else ''}: free some space, then resume the run")
+        if isinstance(cause, OSError) and (reason := DISK.get(cause.errno or 0)):
+            where = f" ({cause.filename})" if cause.filename else ""
+            return UserError(f"{reason}{where}: {REMEDY[cause.errno in FULL]}, then resume the run")
         if isinstance(cause, RuntimeError) and "loading state_dict" in str(cause):
             return UserError(other_model(Path("checkpoints/last.ckpt"), cause))
         if isinstance(cause, RuntimeError) and (watched := re.search(r"metric `(\S+)` which is not available", str(cause))):

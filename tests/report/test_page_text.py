@@ -58,7 +58,6 @@ def hostile_run(folder: Path, string: str, seed: int) -> None:
     record |= {
         "error": string,
         "alarms": [string],
-        "start": string[:10],
         "choices": {string: string},
     }
     (folder / "run.json").write_text(json.dumps(record))

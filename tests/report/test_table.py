@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from calotype.cli_report import report_main
+from calotype.records import SWEEP
 from calotype.report.runs import by_task, find_runs, rows
 from calotype.report.table import make_table, text
-from calotype.run_folder import SWEEP
 from calotype.types import UserError
 from helpers import write_run
 
@@ -62,7 +62,7 @@ def test_a_group_that_was_not_typed_shows_its_default(tmp_path: Path) -> None:
 def test_what_a_group_takes_over_whole_is_no_setting_of_its_own(tmp_path: Path) -> None:
     for name, width in (("a", 2), ("b", 4)):
         model = {"width": width, "part": {"depth": width}}
-        write_run(tmp_path / name, 0, {"test/eer": 0.1}, model=model, task={"model": model, "margin": {"width": 2}})
+        write_run(tmp_path / name, 0, {"test/eer": 0.1}, model=model, loss={"margin": {"width": 2}})
     found = [row.settings for row in rows(find_runs([tmp_path])[0])]
     assert found == [{"model.part.depth": "2", "model.width": "2"}, {"model.part.depth": "4", "model.width": "4"}]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 from calotype.compose import compose_config
+from calotype.record_types import TEXT, TEXTS, check_types
+from calotype.records import read_json
 from calotype.schema import config_hash
 from calotype.types import UserError
 
@@ -17,7 +18,9 @@ def stale(folder: Path) -> tuple[int, list[str]]:
     Raises:
         UserError: there is no evidence.
     """
-    files = [path for path in sorted(folder.rglob("*.json")) if any(key in path.read_text() for key in ('"command"', '"config_hash"'))]
+    marks = (b'"command"', b'"config_hash"')
+    found = [path for path in sorted(folder.rglob("*.json")) if path.is_file()]
+    files = [path for path in found if any(mark in path.read_bytes() for mark in marks)]
     if not files:
         raise UserError(f"{folder}: no evidence below it (files by experiments/record.py, with a command and a config_hash)")
     return len(files), [f"{path}: {told}" for path in files if (told := _difference(path)) is not None]
@@ -25,11 +28,15 @@ def stale(folder: Path) -> tuple[int, list[str]]:
 
 def _difference(path: Path) -> str | None:
     try:
-        evidence = json.loads(path.read_text())
+        evidence = read_json(path)
+        if not ("command" in evidence or "overrides" in evidence) or "config_hash" not in evidence:
+            raise ValueError("no command, or no config_hash")
+        check_types(evidence, path, {"overrides": TEXTS, "command": TEXT, "config_hash": TEXT})
         overrides = evidence["overrides"] if "overrides" in evidence else shlex.split(evidence["command"])[1:]
         before = evidence["config_hash"]
-    except (ValueError, KeyError) as error:
-        return f"damaged ({error})"
+    except ValueError as error:
+        told = str(error).removeprefix(f"{path}: ")
+        return told if told.startswith("damaged") else f"damaged ({told})"
     try:
         now = config_hash(compose_config(overrides))
     except Exception as error:  # a recipe that is gone, a key that is: Hydra has many kinds of them

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,11 +20,13 @@ from calotype.report.table import Table
 from calotype.whole_file import whole_file
 
 FORMS = ("svg", "pdf")
+MAX_NAME = 60  # characters of a file's name, at most four bytes each
 MOST_ROWS = 10  # whose curves can be told apart
 # Okabe and Ito's, which eyes that do not tell red from green do tell apart, and two more
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00", "#7f3f98", "#7a7a7a")
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # a name with $ in it is a name, and no formula
 def write_figures(folder: Path, table: Table) -> list[Path]:
     """All that its rows give something for, below `folder`; the files' names start with the task's."""
     made: dict[str, Figure] = {}
@@ -34,14 +38,22 @@ def write_figures(folder: Path, table: Table) -> list[Path]:
         if len(_swept(table)) > 1 and len(table.rows) > 3:
             made[f"parallel_{metric}"] = parallel(table, metric)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     for name, figure in made.items():
+        stem = _file_name(f"{table.task}_{name}", {path.stem for path in written})
         for form in FORMS:
-            path = folder / f"{table.task}_{name.replace('/', '-')}.{form}"
+            path = folder / f"{stem}.{form}"
             with whole_file(path) as partial:
                 figure.savefig(partial, format=form, bbox_inches="tight")
             written.append(path)
     return written
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """Return a name of letters, digits, points, dashes and underscores that is not taken yet."""
+    plain = re.sub(r"[^\w.-]", "-", name)[:MAX_NAME].lstrip(".")
+    numbers = (plain, *(f"{plain}-{i}" for i in range(2, len(taken) + 3)))
+    return next(one for one in numbers if one not in taken)
 
 
 def curves(rows: Sequence[Row], name: str) -> Figure:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from calotype.config_file import read_config
-from calotype.run_folder import SWEEP, check_format, has_begun, read_json, was_cut_off
+from calotype.records import SWEEP, read_metrics, read_record, read_sweep
+from calotype.report.curves import read_curves
+from calotype.run_folder import has_begun, was_cut_off
 from calotype.schema import flat
 from calotype.types import UserError
 
@@ -79,7 +82,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such folder")
-    found = {record.parent.resolve(): record.parent for path in paths for record in path.rglob("run.json")}
+    found = {folder.resolve(): folder for path in paths for folder in _folders_below(path)}
     folders = sorted(folder for folder in found.values() if has_begun(folder))
     if not folders:
         raise UserError(f"{', '.join(map(str, paths))}: no run below it (a run folder holds run.json); calotype makes them in outputs/")
@@ -92,12 +95,19 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, damaged
 
 
+def _folders_below(path: Path) -> Iterator[Path]:
+    """Yield all folders with something called run.json, be it a link that leads nowhere."""
+    for folder, folders, files in os.walk(path):
+        if "run.json" in files or "run.json" in folders:
+            yield Path(folder)
+
+
 def not_begun(paths: Sequence[Path]) -> list[str]:
     """A line for each sweep below `paths` that has jobs without a run."""
     told = []
     for note in sorted({found.resolve(): found for path in paths for found in path.rglob(SWEEP)}.values()):
         with contextlib.suppress(UserError):
-            jobs = read_json(note).get("folders", [])
+            jobs = read_sweep(note.parent).get("folders", [])
             waiting = sum(not has_begun(note.parent / job) for job in jobs)
             if waiting:
                 told.append(f"{note.parent}: {waiting} of the sweep's {len(jobs)} jobs have not begun; its command goes on with it")
@@ -106,16 +116,13 @@ def not_begun(paths: Sequence[Path]) -> list[str]:
 
 def read_run(folder: Path) -> Run:
     """Raises UserError where a file of it is damaged, or of another format."""
-    record = read_json(folder / "run.json")
-    check_format(record, folder / "run.json")
+    record = read_record(folder)
     for key in ("task", "seed", "status"):
         if key not in record:
             raise UserError(f"{folder / 'run.json'}: damaged (it has no {key})")
     config = read_config(folder / "config.yaml")
-    metrics = read_json(folder / "metrics.json") if record["status"] == "finished" else {}
-    for name, value in metrics.items():
-        if value is not None and not isinstance(value, int | float):
-            raise UserError(f"{folder / 'metrics.json'}: damaged ({name} is no number)")
+    metrics = read_metrics(folder) if record["status"] == "finished" else {}
+    read_curves(folder)
     return Run(folder, record, config, metrics)
 
 
@@ -192,7 +199,7 @@ def _telling(runs: Sequence[Run], following: set[str]) -> list[dict[str, str]]:
     typed = [dict(_typed(run)) for run in runs]
     leaves = [flat(run.config) for run in runs]
     keys = list(dict.fromkeys(key for overrides in typed for key in overrides))
-    chosen = [run.record.get("choices", {}) for run in runs]  # of a group that was not typed, the default
+    chosen = [run.record.get("choices") or {} for run in runs]  # of a group that was not typed, the default
     values = {
         key: [str(t.get(key, leaf.get(key, choices.get(key) or ""))) for t, leaf, choices in zip(typed, leaves, chosen, strict=True)]
         for key in keys

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.console import echo
+from calotype.records import read_metrics, read_record
 from calotype.run_folder import locked, write_text
 from calotype.types import UserError
 
@@ -151,8 +152,8 @@ def _distribution(override: Override) -> Any:
 def _figures(run: Path, metrics: Sequence[str]) -> list[float] | None:
     """None where the run gave none, or one that is not finite."""
     try:
-        found = {**json.loads((run / "run.json").read_text()), **json.loads((run / "metrics.json").read_text())}
-    except (OSError, ValueError):
+        found = {**read_record(run), **read_metrics(run)}
+    except UserError:
         return None
     for name in metrics:
         if name not in found:
