@@ -175,7 +175,6 @@ MISTAKES = {
     ("verify", "nowhere.png", "nowhere.png"): "nowhere.png: no such file",
     ("enroll", "nowhere", "--gallery", "g"): "nowhere: no such folder",
     ("enroll", "empty", "--gallery", "g"): "empty: no folders of people",
-    ("enroll", "people", "--gallery", "g", "--fpir", "2"): "--fpir 2.0: above 0 and below 1",
     ("identify", "people/p30/0.png", "--gallery", "g"): "g: No such file or directory; enroll makes a gallery",
     ("gallery", "list", "--gallery", "people/p30/0.png"): "not a gallery",
     ("classify", "people/p30/0.png"): "a run of task=facenet, and classify needs one of task=classification",

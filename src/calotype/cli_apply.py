@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from calotype.cli_errors import TRUST, Parser, file_path, one_line_errors
+from calotype.closed_pipe import command
+from calotype.common_options import add_common_options
 from calotype.console import echo
+from calotype.number_options import MAX_SEED, not_negative, share, whole
 from calotype.trust import trusting
 
 INVERT: dict[str, bool | Literal["auto"]] = {"false": False, "true": True, "auto": "auto"}
+MAX_IMAGES = 1_000_000  # that are drawn at once
 
 
+@command
 def apply_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
     parser = Parser(prog="calotype-apply", description="Use a finished run on new inputs.")
@@ -26,7 +31,7 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(prog="calotype-apply RUN", dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
-    classify.add_argument("--top", type=int, default=1, metavar="K", help="print the K likeliest labels (default 1)")
+    classify.add_argument("--top", type=whole(1), default=1, metavar="K", help="print the K likeliest labels (default 1)")
     classify.add_argument(
         "--invert",
         choices=tuple(INVERT),
@@ -50,28 +55,28 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     )
     score.add_argument("images", type=file_path, nargs="+", metavar="IMAGE")
     score.add_argument("--label", help="the class, of a conditional run")
-    for command in (complete, score):
-        command.add_argument(
+    for one in (complete, score):
+        one.add_argument(
             "--resize", action="store_true", help="images of another size or depth: stretch them to the run's, a mask with its image"
         )
-    for command in (sample, complete):
-        command.add_argument(
+    for one in (sample, complete):
+        one.add_argument(
             "--temperature",
-            type=float,
+            type=not_negative,
             help="of task=pixelcnn: below 1 for likelier pixels, 0 for the likeliest alone, above 1 for wilder ones (default 1)",
         )
-    for command, count in ((sample, 64), (interpolate, 8), (complete, 8)):
-        command.add_argument("--n", type=int, default=count, help=f"how many images to draw (default {count})")
-        command.add_argument("--label", help="the class, of a conditional run (default: in turn)")
-        command.add_argument("--seed", type=_seed, default=0, help="of the draw, 0 and above (default 0)")
-        command.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the images, new or empty")
+    for one, count in ((sample, 64), (interpolate, 8), (complete, 8)):
+        one.add_argument("--n", type=whole(1, MAX_IMAGES), default=count, help=f"how many images to draw (default {count})")
+        one.add_argument("--label", help="the class, of a conditional run (default: in turn)")
+        one.add_argument("--seed", type=whole(0, MAX_SEED), default=0, help="of the draw, 0 and above (default 0)")
+        one.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the images, new or empty")
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
     translate.add_argument("images", nargs="+", metavar="IMAGE")
     translate.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the results")
-    for command in (stylize, translate):
-        command.add_argument(
+    for one in (stylize, translate):
+        one.add_argument(
             "--tile-pixels",
-            type=int,
+            type=whole(1),
             default=1_000_000,
             metavar="N",
             help="larger images go through the network in tiles of so many pixels, at about 1 GB of memory a million (default 1000000)",
@@ -88,24 +93,17 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     add.add_argument("images", nargs="+", metavar="IMAGE")
     remove = actions.add_parser("remove", help="take a person out")
     remove.add_argument("name", metavar="NAME")
-    for command in (enroll, identify, listing, add, remove):
-        command.add_argument("--gallery", type=file_path, required=True, metavar="FILE", help="the gallery")
-    for command in (enroll, add):
-        command.add_argument(
-            "--fpir", type=float, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)"
-        )
-    for command in (classify, verify, stylize, sample, interpolate, complete, score, translate, enroll, identify, listing, add, remove):
-        command.add_argument("--trust", action="store_true", default=argparse.SUPPRESS, help=TRUST)
+    for one in (enroll, identify, listing, add, remove):
+        one.add_argument("--gallery", type=file_path, required=True, metavar="FILE", help="the gallery")
+    for one in (enroll, add):
+        one.add_argument("--fpir", type=share, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)")
+    for one in (classify, verify, stylize, sample, interpolate, complete, score, translate, enroll, identify, listing, add, remove):
+        one.add_argument("--trust", action="store_true", default=argparse.SUPPRESS, help=TRUST)
+    add_common_options(parser)
     options = parser.parse_args(arguments)
     with one_line_errors(), trusting(options.trust):
         for line in _applied(options):
             echo(line)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number from 0 to {2**63 - 1}")
-    return int(text)
 
 
 def _applied(options: argparse.Namespace) -> Iterator[str]:

@@ -26,6 +26,7 @@ from calotype.run_folder import git_state, has_begun, is_running, locked, shown,
 from calotype.schema import conf_dir, to_plain
 from calotype.types import UserError
 from calotype.user_code import code_of, user_packages
+from calotype.user_errors import disk_error
 from hydra_plugins.calotype_search.paired_sweeper import GridSweeper, paired_jobs
 
 HOW = ("dry_run=", "trust=", "retry=", "fail_fast=", "hydra.sweep.", "hydra/launcher", "hydra.launcher")  # it is run; the jobs are the same

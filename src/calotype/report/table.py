@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calotype.check import nearest
@@ -90,6 +90,24 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
         ]
         p = [list(values) for values in zip(*columns, strict=True)] if columns else [[] for _ in table]
     return Table(task, chosen, table, cells, p, against)
+
+
+def split_names(text: str, known: Container[str]) -> list[str]:
+    """Return the names of a list that commas separate; a name that is known may hold commas itself.
+
+    Raises:
+        UserError: the list is empty.
+    """
+    parts = text.split(",")
+    names = []
+    while parts:
+        count = next((n for n in range(len(parts), 0, -1) if ",".join(parts[:n]) in known), 1)
+        names.append(",".join(parts[:count]))
+        parts = parts[count:]
+    names = list(dict.fromkeys(name for name in names if name.strip()))
+    if not names:
+        raise UserError("--metrics: names of metrics belong there, as test/accuracy,test/loss")
+    return names
 
 
 def main_metrics(task: str, known: Iterable[str]) -> tuple[str, ...]:
