@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
         if "--version" in given:
-            return print(f"calotype {__version__}")
+            return echo(f"calotype {__version__}")
         if given[:1] == ["info"]:
             return _info(given[1:])
         if given[:1] == ["fetch"]:
