@@ -64,9 +64,13 @@ def _run_config(path: Path) -> dict[str, Any]:
     """What the config.yaml of a run holds, once it is known to be harmless or trusted."""
     try:
         plain = read_config(path)
-        check_run_config(plain, path)
     except UserError as error:
         raise ConfigError(str(error)) from None
+    task = plain.get("task")
+    if task is None:
+        raise ConfigError(f"{path}: damaged (it has no task)")
+    if not isinstance(task, dict) or "." not in str(task.get("_target_")):
+        raise ConfigError(f"{path}: damaged (its task has no _target_)")
     for key in ("hydra", "defaults"):
         if key in plain:
             raise ConfigError(f"{path}: holds {key}, which no run writes and which would reach beyond this file; remove it")
@@ -80,6 +84,10 @@ def _run_config(path: Path) -> dict[str, Any]:
         )
     if not is_all_trusted() and (text := _interpolation(plain)):
         raise ConfigError(f"{path}: holds the interpolation {text}, and a run writes values; write the value, or add --trust")
+    try:
+        check_run_config(plain, path)
+    except UserError as error:
+        raise ConfigError(str(error)) from None
     return {**plain, "trust": False}  # it is for the user to say
 
 
