@@ -70,7 +70,7 @@ TYPOS = {
     "resume=nowhere": "not a run folder",
     "--dry-run": "--dry-run: no such option; did you mean dry_run=true?",
     "--mutirun": "--mutirun: no such option; did you mean --multirun?",
-    "trainer.limit_train_batches=some": "trainer.limit_train_batches=some: must be a whole number >= 1, a number > 0 and <= 1 or null",
+    "trainer.limit_train_batches=some": "trainer.limit_train_batches=some: must be a whole number >= 0, a number >= 0 and <= 1 or null",
     "hydra.run.dir=/proc/nowhere": "hydra.run.dir: /proc/nowhere: ",
 }
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calotype.ranges import Above0, Above0To1, Count, Positive, Seed, describe
+from calotype.ranges import Above0, Count, Positive, Seed, Share, describe
 
-Batches = Positive | Above0To1 | None  # so many, or a share of them
+Batches = Count | Share | None  # so many, or a share of them
 # DD:HH:MM:SS
 Duration = Annotated[str, Field(pattern=r"^\d{1,3}:\d{2}:\d{2}:\d{2}$", description="DD:HH:MM:SS")]
 Devices = Annotated[str, Field(pattern=r"^(auto|-1|\d+(,\d+)*)$", description="auto, numbers as 0,1")]

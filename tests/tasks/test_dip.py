@@ -265,7 +265,7 @@ BAD = {
     "nan": (["dataset.path=nan.tif"], r"nan.tif: floating-point pixels .* NaN"),
     "thin": (["dataset.path=thin.png"], r"thin: 40x1 pixels, and 16 a side are the least"),
     "absent": (["dataset.path=absent.png"], r"absent.png: no such file"),
-    "sigma": (["data.sigma=-1"], r"data.sigma=-1: of 255"),
+    "sigma": (["data.sigma=-1"], r"data.sigma=-1: must be a number >= 0"),
     "mask size": (["data/mask=file", "data.mask.path=thin.png"], r"thin.png: the mask is 40x1 pixels and the image 32x32"),
     "no hole": (["data/mask=file", "data.mask.path=white.png"], r"data.mask: no hole"),
     "all holes": (["data/mask=file", "data.mask.path=white.png", "data.mask.invert=true"], r"data.mask: nothing but holes"),
