@@ -19,6 +19,7 @@ import calotype
 from calotype.cli import main
 from calotype.cli_apply import apply_main
 from calotype.cli_report import report_main, rerun_main
+from calotype.console import printable
 from calotype.gallery import Gallery
 from calotype.report.table import split_names
 from calotype.types import UserError
@@ -270,7 +271,7 @@ def test_a_class_with_a_comma_in_every_form(tmp_path: Path, capsys: pytest.Captu
     write_run(tmp_path / "a", 0, {name: 0.25, "test/accuracy": 0.5})
     report_main([str(tmp_path), "--form", "csv", "--metrics", f"{name},test/accuracy"])
     head, row = csv.reader(capsys.readouterr().out.splitlines(keepends=True))
-    assert dict(zip(head, row, strict=True))[name.replace("\x1b", "\\x1b")] == "0.25"  # what a terminal would obey is escaped
+    assert dict(zip(head, row, strict=True))[printable(name)] == "0.25"  # what a terminal would obey is escaped
     assert dict(zip(head, row, strict=True))["test/accuracy"] == "0.5"
     for form, lines in (("terminal", 3), ("markdown", 5), ("latex", 8)):
         report_main([str(tmp_path), "--form", form, "--metrics", name])

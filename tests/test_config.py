@@ -265,7 +265,7 @@ WRONG = {
     "model._target_=nowhere.Model": r"there is no package nowhere to import",
     "~callbacks.best._target_": r"callbacks.best: has no _target_",
     "model._target_=calotype.data.preprocess.Preprocess": r"model.blocks: Preprocess takes no such argument",
-    "~model": r"model: task=classification needs one; choose model=.*small_resnet",
+    "~model": r"model: task=classification needs one; choose model=.*face_cnn",
 }
 
 
@@ -299,7 +299,7 @@ def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal$",
         ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
         ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "
-        r"Embeddings, not Logits; .* model=.*small_resnet",
+        r"Embeddings, not Logits; .* model=",
     }
     for overrides, message in kinds.items():
         with pytest.raises(ConfigError, match=message):

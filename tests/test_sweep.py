@@ -193,7 +193,7 @@ def test_parts_are_tried_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["optimiser.lr=1,2"], "job 1 of 2 (optimiser.lr=1): optimiser: no such key in the config; did you mean optimizer?"),
         (["model=mlp,mpl"], "model=mpl: no such choice; did you mean mlp? (all choices: "),
-        (["seed=0,x"], "Value 'x' of type 'str' could not be converted to Integer"),
+        (["seed=0,x"], "seed=x: must be a whole number"),
         (["experiment=classification/gone", "seed=0,1"], "experiment=classification/gone: no such choice"),
         (
             ["hydra/launcher=joblb", "seed=0,1"],

@@ -410,7 +410,8 @@ def test_numbers_are_read_as_omegaconf_reads_them(tmp_path: Path, foreign: Calla
     text = "[1e-3, 1.0e-05, 1E5, 1.5, .5, 1, '1e-3', -2e2, 2026-01-01, 1_000, true, null, .inf, a, '${x}']"
     folder = foreign()
     (folder / "config.yaml").write_text(
-        f"task: {{_target_: calotype.tasks.gan.GAN}}\nvalues: {text.replace(', ' + chr(39) + '${x}' + chr(39), '')}\n"
+        "task: {_target_: calotype.tasks.gan.GAN}\ndata: {}\ntrainer: {}\nhardware: {}\npaths: {}\n"
+        f"values: {text.replace(', ' + chr(39) + '${x}' + chr(39), '')}\n"
     )
     expected = OmegaConf.load(folder / "config.yaml")
     assert load_config(folder)["values"] == expected["values"]

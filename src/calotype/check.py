@@ -184,8 +184,10 @@ def takes(legal: Sequence[str]) -> str:
     return f" (it takes {text if len(text) <= 100 else text[:99] + '…'})" if legal else " (it takes none)"
 
 
-def listed(options: Sequence[str], most: int = 3) -> str:
-    """`a | b | c`, the first of many."""
+def listed(options: Sequence[str], like: str = "", most: int = 3) -> str:
+    """`a | b | c`, of many the ones most like a name."""
+    near = get_close_matches(like, options, n=most, cutoff=0.4)
+    options = [*near, *(option for option in options if option not in near)]
     return " | ".join(options[:most]) + (" | ... (see --help)" if len(options) > most else "")
 
 
@@ -299,7 +301,7 @@ def _check_kinds(plain: dict[str, Any]) -> None:
             raise ConfigError(f"{group}: task={task} needs one; choose {group}={listed(_fitting(group, fits, needs))}")
         wrong = fits(locate(part["_target_"], group), needs)
         if wrong:
-            options = listed(_fitting(group, fits, needs))
+            options = listed(_fitting(group, fits, needs), like=part["_target_"].split(".")[-2])
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:

@@ -91,7 +91,6 @@ BROKEN = {
     "config.yaml": {
         "not UTF-8": b"name: \xe9\n",
         "a list": b"[1]\n",
-        "a date": b"name: 2026-01-01\n",
         "a set": b"name: !!set {a}\n",
         "bytes": b"name: !!binary aGVsbG8=\n",
         "a key": b"? [1, 2]\n: 3\n",
