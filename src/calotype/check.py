@@ -250,7 +250,7 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
     provided = {*_framework_arguments(path), *shared}
     for name in sorted(given - set(named)):
         legal = sorted(set(named) - provided)
-        if not takes_any or name.startswith("_") or get_close_matches(name, legal, n=1, cutoff=0.7):
+        if not takes_any or name.startswith("_") or get_close_matches(name, [*legal, "_target_"], n=1, cutoff=0.7):
             what = str(node["_target_"]).rpartition(".")[2]
             raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal, most=3) or takes(legal)}")
     if not node.get("_partial_") and "_args_" not in raw:
@@ -324,7 +324,7 @@ def _check_monitors(plain: dict[str, Any]) -> None:
                 f"{key}=auto: {task.rpartition('.')[2]} has no metric of its own for it; give one, or leave it out: ~callbacks.{name}"
             )
         if monitors and monitor not in (None, AUTO, *monitors):
-            raise ConfigError(f"{key}={monitor}: the task measures {', '.join(monitors)}{nearest(str(monitor), monitors)}"[:200])
+            raise ConfigError(f"{key}={monitor}: the task measures {', '.join(monitors)}{nearest(str(monitor), monitors)}"[:185])
 
 
 def _data_fits(target: Any, needs: Needs) -> str:

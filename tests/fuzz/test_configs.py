@@ -21,6 +21,8 @@ FOUND = {
     "+paths.data=x": True,
     "+logger.tensorboard.naem=x": True,
     "+loss._targett_=1": True,
+    "+logger.tensorboard.t_arget_=1": True,
+    "callbacks.best.monitor=''": False,
     "+callbacks.best.filename=x": False,
     "task.loss=true": False,
 }
