@@ -63,7 +63,7 @@ TYPOS = {
     "seed=abc": "seed=abc: must be a whole number",
     "logger=null": "logger=none",
     "nonsense": "missing EQUAL",
-    "optimizer.lr=abc": "optimizer.lr=abc: must be a number",
+    "optimizer.lr=abc": "optimizer.lr=abc: must be a number\n",
     "--seed": "--seed: no such option",
     "dataset=image_folder": "dataset.root: must be given",
     "loss.label_smoothing=abc": "must be a number >= 0 and < 1",

@@ -67,7 +67,8 @@ def _in_plain_values(hint: Any) -> Any:
     if hint in PLAIN or origin is Literal or hint is Any:
         return hint
     if len(alternatives(hint)) > 1:
-        parts = [_in_plain_values(one) for one in alternatives(hint)]
+        # A tensor (`lr: float | Tensor`) no config can give.
+        parts = [_in_plain_values(one) for one in alternatives(hint) if getattr(one, "__name__", "") != "Tensor"]
         return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007  (of as many as there are)
     if origin is Annotated:
         inner = _in_plain_values(arguments[0])

@@ -107,8 +107,8 @@ def _watching(node: dict[str, Any], module: Any) -> dict[str, Any]:
     """The node of a callback with the task's own metric, where its monitor is `auto`."""
     if node.get("monitor") != AUTO:
         return node
-    monitor, mode = next(iter(module.monitors.items()))
-    return {**node, "monitor": monitor, "mode": mode}
+    monitor = getattr(module, "own_monitor", next(iter(module.monitors)))
+    return {**node, "monitor": monitor, "mode": module.monitors[monitor]}
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:

@@ -195,6 +195,11 @@ class GAN(LightningModule):
         self.train(was)
         return torch.cat(parts)
 
+    @property
+    def own_monitor(self) -> str:
+        """The metric that early stopping watches by itself: points have modes, images a coverage."""
+        return "val/modes" if len(self.spec.image_shape) == 1 else "val/coverage"
+
     def training_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
         optimizers: Any = self.optimizers()
         g_optimizer, d_optimizer = optimizers
