@@ -22,7 +22,7 @@ from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.closed_pipe import command
 from calotype.console import echo, printable
 from calotype.nested_completion import nested_completion
-from calotype.quick_groups import quick_groups
+from calotype.quick_groups import composed_once, quick_groups
 from calotype.records import SWEEP, read_record
 from calotype.run_folder import TakenError, shown, wait_while_running
 from calotype.schema import conf_dir
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return _report(runner.run(given))
         if {"-m", "--multirun"} & set(given) or _is_study(given):
             return _sweep(given)
-        _hydra(given)
+        with composed_once():
+            _hydra(given)
     if _failure:
         raise SystemExit(_failure)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 HASH_LENGTH = 8
 AUTO = "auto"  # of a callback's monitor: the metric by which the task itself is judged
@@ -36,10 +36,12 @@ def conf_dir() -> Path:
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config in plain values, without Hydra's own node."""
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    resolved = OmegaConf.to_container(plain, resolve=True, enum_to_str=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+
+    def value(key: str) -> Any:
+        found = MISSING if OmegaConf.is_missing(cfg, key) else cfg[key]
+        return OmegaConf.to_container(found, resolve=True, enum_to_str=True) if OmegaConf.is_config(found) else found
+
+    return {str(key): value(str(key)) for key in cfg if key != "hydra"}
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

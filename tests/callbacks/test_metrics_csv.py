@@ -57,3 +57,17 @@ def test_a_resumed_run_goes_back_to_what_its_checkpoint_saw(tmp_path: Path) -> N
     ]
     seconds = [float(line.split(",")[4]) for line in path.read_text().splitlines()[1:]]
     assert seconds == sorted(seconds)
+
+
+def test_a_run_that_goes_back_to_before_its_first_line_has_a_heading(tmp_path: Path) -> None:
+    """One that was killed in its test, and had logged nothing while it trained."""
+    path = tmp_path / "m.csv"
+    first = MetricsCsv(path)
+    first.log_metrics({"test/loss": 1.0}, step=9)
+    whole = [line.split(",")[:4] for line in path.read_text().splitlines()]
+
+    second = MetricsCsv(path)
+    second.restore(state(csv_bytes=0, batches=9, epochs=1))
+    second.log_metrics({"test/loss": 1.0}, step=9)
+    assert [line.split(",")[:4] for line in path.read_text().splitlines()] == whole
+    assert whole[0] == ["step", "epoch", "name", "value"]

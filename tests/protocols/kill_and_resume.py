@@ -30,23 +30,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-FACES = ["dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images_per_identity=6"]
+FACES = ["dataset=synthetic_faces", "dataset.num_identities=20", "dataset.images_per_identity=5", "data.preprocess.size=32"]
 # The default configuration of each task; what stands here makes it short.
 COMMANDS: dict[str, list[str]] = {
     "classification": ["trainer.max_epochs=3"],
     "facenet": [*FACES, "trainer.max_epochs=3"],
-    "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=150"],
+    "siamese": [*FACES, "trainer.max_epochs=2", "data.train_pairs=96"],
     "dip": [
-        "data.crop_to=32", "data.shrink=16", "data.sigma=25", "task.iterations=80",
-        "task.stop.start=30", "task.stop.patience=20",
+        "data.crop_to=32", "data.shrink=16", "data.sigma=25", "data.iterations_per_epoch=10", "task.iterations=40",
+        "task.stop.start=12", "task.stop.patience=8",
     ],
-    "style_transfer": ["data.size=64", "task.steps=60", "data.steps_per_epoch=20"],
+    "style_transfer": ["data.size=48", "task.steps=30", "data.steps_per_epoch=10"],
     "fast_style": [
-        "data.size=64", "data.style_size=64", "data.test_size=96", "data.steps_per_epoch=4",
-        "trainer.max_epochs=3",
+        "data.size=48", "data.style_size=48", "data.test_size=64", "data.steps_per_epoch=3",
+        "trainer.max_epochs=2",
     ],
-    "visualise": ["data.size=48", "task.steps=96", "task.channels=2", "data.steps_per_epoch=32"],
-    "gan": ["trainer.max_epochs=3", "task.samples=500"],
+    "visualise": ["data.size=48", "task.steps=48", "task.channels=2", "data.steps_per_epoch=16"],
+    "gan": ["trainer.max_epochs=2", "task.samples=500"],
     "cgan": ["trainer.max_epochs=2", "task.samples=500"],
     "translation": ["data.preprocess.size=32", "dataset=photos", "trainer.max_epochs=2", "data.batch_size=16"],
     "cyclegan": [

@@ -41,23 +41,24 @@ MOMENTS: dict[str, Callable[..., None]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", COMMANDS)
-def test_interrupted_and_resumed_or_run_again(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_twice_and_run_again(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Metrics, metrics.csv and all pictures are the same to the last bit; `tests/protocols` kills processes."""
-    whole = tmp_path / "whole"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     calotype.run(command(task, whole))
+    start = command(task, killed)
     for hook, moment in MOMENTS.items():
         if task == "efros_leung" and hook == "on_train_batch_end":
             continue  # it has nothing to train
-        folder = tmp_path / hook
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RunState, hook, moment)
             with pytest.raises(Killed):
-                calotype.run(command(task, folder))
-        record = json.loads((folder / "run.json").read_text())
-        (folder / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
+                calotype.run(start)
+        record = json.loads((killed / "run.json").read_text())
+        (killed / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
+        start = [f"resume={killed}"]
 
-        calotype.run([f"resume={folder}"])
-        assert differences(whole, folder) == [], hook
+    calotype.run(start)
+    assert differences(whole, killed) == []
 
     capsys.readouterr()
     assert rerun(whole, tmp_path / "again")

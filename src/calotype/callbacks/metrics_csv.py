@@ -47,7 +47,7 @@ class MetricsCsv(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         at, epoch = step or 0, int(metrics.get("epoch", 0))
         seconds = f"{time.perf_counter() - self._started:.3f}"
-        is_new = not self.path.exists()
+        is_new = self.size() == 0  # a resumed run may have gone back to before its first line
 
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)

@@ -26,6 +26,9 @@ class GridSweeper(BasicSweeper):
         jobs = paired_jobs(overrides, self.paired)
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]
 
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Hydra composes every job here, as `calotype.sweep.look_ahead` has done, which checks it as well."""
+
 
 class PairedSweeper(GridSweeper):
     """`model=mlp,small_resnet optimizer.lr=1e-2,1e-3 seed=0,1` with paired=[model,optimizer.lr] are 4 runs: (2 together) x 2 seeds.
