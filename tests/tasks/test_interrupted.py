@@ -14,10 +14,16 @@ import calotype
 from calotype.callbacks.run_state import RunState
 from calotype.rerun import rerun
 from calotype.types import UserError
-from protocols.kill_and_resume import COMMANDS, command, differences
+from protocols import kill_and_resume
+from protocols.kill_and_resume import COMMANDS, differences
 
 # efros_leung trains nothing, and the pictures of visualise are bounded by a sigmoid, however large a step is.
 TRAINED = [task for task in COMMANDS if task not in ("efros_leung", "visualise")]
+
+
+def command(task: str, folder: Path) -> list[str]:
+    """On one core, which other tests leave; the protocol runs on all of them."""
+    return [*kill_and_resume.command(task, folder), "hardware=cpu", "hardware.num_threads=1"]
 
 
 class Killed(BaseException):
