@@ -22,8 +22,8 @@ TRAINED = [task for task in COMMANDS if task not in ("efros_leung", "visualise")
 
 
 def command(task: str, folder: Path) -> list[str]:
-    """On one core, which other tests leave; the protocol runs on all of them."""
-    return [*kill_and_resume.command(task, folder), "hardware=cpu", "hardware.num_threads=1"]
+    """The default hardware, but for the cores that other tests take."""
+    return [*kill_and_resume.command(task, folder), "hardware.num_threads=1"]
 
 
 class Killed(BaseException):
