@@ -28,10 +28,19 @@ SLOW = ("tests/tasks/", "tests/test_sweep", "tests/test_runner", "tests/test_bat
         "tests/metrics/test_generation.py::test_neighbour", "tests/test_config.py::test_every_part_of_a_recipe")  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
+        if shares_fixture(item) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def shares_fixture(item: pytest.Item) -> bool:
+    """Whether other tests of its module share what it uses, a run as a rule, which one process then makes for all of them."""
+    definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009  (pytest has no public way to ask)
+    return any(found[-1].scope == "module" and found[-1].baseid.endswith(".py") for found in definitions.values())
 
 
 @pytest.fixture(autouse=True)
