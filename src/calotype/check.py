@@ -21,6 +21,7 @@ from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts
 from calotype.run_folder import is_name
 from calotype.schema import AUTO, conf_dir, to_plain
+from calotype.trainer_keys import contradictions, refused
 from calotype.types import Needs, UserError
 
 # What a sweep can be run by, and the extra of pyproject.toml that it takes.
@@ -36,11 +37,12 @@ class ConfigError(UserError):
     """A config that cannot run. Exit code 2."""
 
 
-def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
+def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = ()) -> None:
     """Raise ConfigError, naming the key, at the first thing that is wrong.
 
     Args:
         is_resumed: a run goes on with it; where its first weights came from no longer matters.
+        typed: overrides; a key of the trainer that its task does not obey is refused where it is among them.
     """
     plain = check_root(cfg)
     raw = OmegaConf.to_container(cfg, resolve=False)
@@ -57,6 +59,8 @@ def check(cfg: DictConfig, *, is_resumed: bool = False) -> None:
     _check_kinds(plain)
     _check_shared(plain)
     _check_monitors(plain)
+    for line in (*contradictions(plain["trainer"], typed), *(line for _, line in refused_keys(plain, typed))):
+        raise ConfigError(line)
     source = plain["init_from"]
     if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
         raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
@@ -325,6 +329,14 @@ def _check_monitors(plain: dict[str, Any]) -> None:
             )
         if monitors and monitor not in (None, AUTO, *monitors):
             raise ConfigError(f"{key}={monitor}: the task measures {', '.join(monitors)}{nearest(str(monitor), monitors)}"[:185])
+
+
+def refused_keys(plain: dict[str, Any], typed: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of the trainer that the task does not obey, each with a line that says why."""
+    model = plain["model"]
+    is_part = isinstance(model, dict) and "_target_" in model
+    task = locate(str(plain["task"]["_target_"]), "task")
+    yield from refused(task, locate(str(model["_target_"]), "model") if is_part else None, plain["trainer"], typed)
 
 
 def _data_fits(target: Any, needs: Needs) -> str:

@@ -178,7 +178,8 @@ def _application(cfg: DictConfig) -> None:
             check_root(cfg)  # before torch is imported
             from calotype import runner
 
-            _report(runner.launch(cfg, run_dir, **_typed()))
+            options = _typed()
+            _report(runner.launch(cfg, run_dir, **options, typed=options["overrides"]))
     except UserError as error:
         _failure = say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
 

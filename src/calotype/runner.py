@@ -67,7 +67,8 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
     cfg = compose_config(overrides, folder=folder, hydra=True)
     check_root(cfg)
     check_folder("hydra.run.dir", cfg.hydra.run.dir)
-    return launch(cfg, Path(cfg.hydra.run.dir), overrides=overrides, choices=cfg.hydra.runtime.choices)
+    run_dir = Path(cfg.hydra.run.dir)
+    return launch(cfg, run_dir, overrides=overrides, choices=cfg.hydra.runtime.choices, typed=overrides)
 
 
 def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
@@ -88,14 +89,15 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
     with directory_of(record), trusting(_is_trust_typed(overrides)):
         cfg, changes = changed_config(folder, overrides, record, here)
         start = Start(resumed=True, changes=tuple(changes))
-        typed = [*record.get("overrides", []), *_new_overrides(overrides, record)]
+        now = _new_overrides(overrides, record)
+        typed = [*record.get("overrides", []), *now]
         parent = None
         if record.get("status") == "finished" and start.goes_further:
             parent, folder = folder, _new_folder(cfg, record, overrides)
-            check(cfg, is_resumed=True)
+            check(cfg, is_resumed=True, typed=now)
             if not cfg.dry_run:
                 continue_in(folder, parent)
-        return launch(cfg, folder, overrides=typed, choices=record.get("choices"), start=start, parent=parent)
+        return launch(cfg, folder, overrides=typed, choices=record.get("choices"), start=start, parent=parent, typed=now)
 
 
 def launch(
@@ -107,6 +109,7 @@ def launch(
     start: Start | None = None,
     go_on: bool = False,
     parent: Path | None = None,
+    typed: Sequence[str] = (),
 ) -> Result:
     """Check the config, run it in `run_dir`, and leave there how it went, whatever happens.
 
@@ -115,10 +118,11 @@ def launch(
         start: how it begins; as a new run by default.
         go_on: the same as `start=Start(resumed=True)`.
         parent: a finished run that this one goes on from.
+        typed: those of the overrides that were typed for this run alone: none of a sweep, or of a run that is run again.
     """
     # Of the other runs that this one reads, what its own config names is no surprise.
     with trusting(bool(cfg.get("trust")), targets=targets_of(OmegaConf.to_container(cfg, resolve=False))):
-        return _launch(cfg, run_dir, overrides, choices, start or Start(resumed=go_on), parent)
+        return _launch(cfg, run_dir, overrides, choices, start or Start(resumed=go_on), parent, typed)
 
 
 def _launch(
@@ -128,8 +132,9 @@ def _launch(
     choices: Mapping[str, Any] | None,
     start: Start,
     parent: Path | None,
+    typed: Sequence[str],
 ) -> Result:
-    check(cfg, is_resumed=start.resumed)
+    check(cfg, is_resumed=start.resumed, typed=typed)
     check_reference(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:

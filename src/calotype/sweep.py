@@ -18,7 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from calotype.check import check, check_folder, check_root, tell_hydra
+from calotype.check import check, check_folder, check_root, refused_keys, tell_hydra
 from calotype.console import complain, echo
 from calotype.record_types import RUN, check_types
 from calotype.records import SWEEP, OtherFormatError, read_json, read_metrics, read_record, read_sweep
@@ -174,11 +174,13 @@ def look_ahead(config: DictConfig, command: Sequence[str]) -> None:
     packages: set[str] = set()
     here = str(config.hydra.launcher._target_).rpartition(".")[2] in ("BasicLauncher", "JoblibLauncher")
     specs: dict[str, Any] = {}
+    refused: list[dict[str, str]] = []  # of each job, the keys of the trainer that it does not obey
 
     for number, job in enumerate(jobs, 1):
         try:
             with composed(config, job, number - 1) as cfg:
                 check(cfg)
+                refused.append(dict(refused_keys(to_plain(cfg), job)))
                 folder, name = Path(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir)
                 found = state(folder / name)
                 if here and not config.dry_run and found != "finished":  # another machine may have what this one has not
@@ -192,12 +194,20 @@ def look_ahead(config: DictConfig, command: Sequence[str]) -> None:
             echo(f"{found:11}  {' '.join(o for o in job if not o.startswith('dry_run='))}")
         states.setdefault(folder, {})[name] = found
 
+    _refuse_keys(refused)
     for folder, of_folder in states.items():
         echo(plan(folder, list(of_folder.values()), bool(config.retry), [Path(kind) for kind in sorted(kinds)]))
     if not config.dry_run:
         for folder, of_folder in states.items():
             note(folder, command, list(of_folder), packages)
             begun[folder] = list(of_folder)
+
+
+def _refuse_keys(refused: Sequence[dict[str, str]]) -> None:
+    """Raise UserError for a key of the trainer that no job of the sweep obeys; what only some obey is meant for those."""
+    for key, line in refused[0].items() if refused else ():
+        if all(key in of_job for of_job in refused):
+            raise UserError(line)
 
 
 def note(folder: Path, command: Sequence[str], jobs: Sequence[str], packages: Iterable[str]) -> None:

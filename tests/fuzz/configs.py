@@ -90,7 +90,7 @@ def look(overrides: list[str], *, must_fail: bool, found: dict[str, list[str]]) 
         with contextlib.redirect_stderr(stream), one_line_errors():
             cfg = compose_config(overrides, hydra=True)
             str(cfg.hydra.run.dir)
-            check(cfg)
+            check(cfg, typed=overrides)
     except SystemExit:
         line = stream.getvalue()
         if line.count("\n") != 1 or len(line) > 201:

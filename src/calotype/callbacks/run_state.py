@@ -47,6 +47,7 @@ class RunState(Callback):
         self.images = 0
         self.evaluation_seconds = {"test": 0.0, "pictures": 0.0}
         self._started = 0.0
+        self._pictures_started: float | None = None  # none are made where trainer.limit_test_batches=0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         epochs: Any = trainer.fit_loop.epoch_progress.current
@@ -117,7 +118,7 @@ class RunState(Callback):
         self.evaluation_seconds["test"] += self._pictures_started - self._test_started
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "test":
+        if stage == "test" and self._pictures_started is not None:
             seconds = time.perf_counter() - self._pictures_started
             self.evaluation_seconds["pictures"] += seconds
 

@@ -17,6 +17,7 @@ from calotype.metrics.classification import classification_figures
 from calotype.metrics.predictions import Predictions
 from calotype.ranges import AtLeast0
 from calotype.tasks.schedule import parameter_groups, with_schedule
+from calotype.trainer_keys import FITTED
 from calotype.types import DataSpec, LabelledBatch, Needs, UserError
 
 
@@ -45,6 +46,8 @@ class Classification(LightningModule):
         "val/average_precision": "max",
         "train/loss": "min",
     }
+    # Keys of the trainer that it does not obey with a model that is fitted, and why.
+    ignores_fitted: ClassVar = FITTED
 
     def __init__(
         self,

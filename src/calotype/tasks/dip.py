@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -20,6 +20,7 @@ from calotype.metrics.classical_restoration import denoised, enlarged, filled
 from calotype.metrics.restoration import Restoration, psnr, restoration
 from calotype.ranges import AtLeast0, Below1, Positive
 from calotype.tasks.schedule import with_schedule
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
 from calotype.types import DataSpec, Needs, SingleImageBatch, UserError
 
 OUTPUTS = ("kept", "average", "last")  # what is merged over tiles and runs, in this order
@@ -51,6 +52,11 @@ class DeepImagePrior(LightningModule):
     """
 
     needs = Needs(batch=SingleImageBatch, model="Image", loss=("output", "observed", "known"))
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = {
+        **ignoring(LENGTH, "task.iterations and task/stop end its training"),
+        **NO_VALIDATION,
+    }
 
     def __init__(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
 
+from calotype.trainer_keys import DESCENT, LENGTH, VALIDATION, ignoring
 from calotype.types import DataSpec, UnlabelledBatch
 
 
@@ -16,6 +17,12 @@ class EfrosLeung(LightningModule):
     Args:
         spec: of the data; `calotype.run` gives it.
     """
+
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = ignoring(
+        (*LENGTH, *VALIDATION, *DESCENT, "limit_train_batches", "limit_test_batches", "log_every_n_steps"),
+        "it learns and measures nothing",
+    )
 
     def __init__(self, *, spec: DataSpec) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from calotype.tasks.collapse import CollapseAlarm
 from calotype.tasks.embeddings import checked_zooms, collected, embedding_size, measure_of, report, views
 from calotype.tasks.fitting import fit_to_training_images
 from calotype.tasks.schedule import parameter_groups, with_schedule
+from calotype.trainer_keys import FITTED_TO_ALL
 from calotype.types import DataSpec, IdentityBatch, Needs, UserError
 
 
@@ -52,6 +53,8 @@ class FaceNet(LightningModule):
     needs = Needs(batch=IdentityBatch, model="Embeddings", loss=("embeddings", "labels"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"val/eer": "min", "val/auroc": "max", "val/accuracy": "max", "train/loss": "min", "train/active": "min"}
+    # Keys of the trainer that it does not obey with a model that is fitted, and why.
+    ignores_fitted: ClassVar = FITTED_TO_ALL
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from calotype.metrics.style import Stylization, luma_ssim, patch_distance
 from calotype.ranges import AtLeast0
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
+from calotype.trainer_keys import NO_VALIDATION
 from calotype.types import ContentStyleBatch, DataSpec, Needs, UserError
 
 
@@ -37,6 +38,8 @@ class FastStyle(LightningModule):
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"train/loss": "min", "train/content_loss": "min", "train/style_loss": "min"}
     leaves_out = ("features.",)
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = NO_VALIDATION
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from calotype.tasks.averaging import follow
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.tasks.judge import MIN_FOR_DISTANCE, Judge, too_few
 from calotype.tasks.schedule import descend, step_schedulers, with_schedule
+from calotype.trainer_keys import ignoring
 from calotype.types import DataSpec, Needs, UnlabelledBatch, UserError
 
 
@@ -77,6 +78,8 @@ class GAN(LightningModule):
         "val/high_quality": "max",
         "val/mode_kl": "min",
     }
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = ignoring(("limit_val_batches", "limit_test_batches"), "task.samples says how many images are compared")
     conditional: ClassVar = False
 
     def __init__(

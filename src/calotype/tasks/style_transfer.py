@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -21,6 +21,7 @@ from calotype.ranges import Above0, AtLeast0, Below1, Positive
 from calotype.tasks.colours import with_chroma_of, with_colours_of
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
 from calotype.types import ContentStyleBatch, DataSpec, Needs, UserError
 
 
@@ -48,6 +49,11 @@ class StyleTransfer(LightningModule):
 
     needs = Needs(batch=ContentStyleBatch, model="Features", loss=("found", "wanted"))
     leaves_out = ("model.", "judge.")
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = {
+        **ignoring(LENGTH, "task.steps and task.scales end its training"),
+        **NO_VALIDATION,
+    }
 
     def __init__(
         self,

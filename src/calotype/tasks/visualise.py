@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.callbacks.run_state import end_training
 from calotype.ranges import AtLeast0, Below1, Count, Positive
 from calotype.tasks.schedule import with_schedule
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
 from calotype.types import DataSpec, UserError
 
 # What natural images' colours are spread by (a square root of the covariance of ImageNet's R, G, B, its largest singular value 1).
@@ -43,6 +44,11 @@ class Visualise(LightningModule):
 
     may_change = ("steps",)
     leaves_out = ("model.",)
+    # Keys of the trainer that it does not obey, and why.
+    ignores: ClassVar = {
+        **ignoring(LENGTH, "task.steps ends its training"),
+        **NO_VALIDATION,
+    }
 
     def __init__(
         self,
