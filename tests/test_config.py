@@ -11,7 +11,7 @@ import calotype
 from calotype.building import build_task
 from calotype.check import ConfigError, check
 from calotype.compose import compose_config
-from calotype.schema import conf_dir, config_hash, register
+from calotype.schema import LATER, conf_dir, config_hash, register
 
 REPOSITORY = Path(__file__).parents[1]
 CONF = conf_dir()
@@ -250,6 +250,15 @@ def test_hash_is_of_what_can_change_a_figure(tmp_path: Path, monkeypatch: pytest
     mnist = config_hash(compose("dataset=mnist"))
     monkeypatch.setenv("CALOTYPE_DATA", str(tmp_path))
     assert config_hash(compose("dataset=mnist")) == mnist
+
+
+def test_keys_that_came_later_leave_the_hash_of_earlier_runs() -> None:
+    before = compose()
+    with open_dict(before):
+        for key, value in LATER.items():
+            assert before.trainer.pop(key) == value, key
+    assert config_hash(before) == config_hash(compose())
+    assert config_hash(compose("trainer.overfit_batches=2")) != config_hash(compose())
 
 
 WRONG = {

@@ -29,6 +29,8 @@ REFUSED = [
     *((FITTED[model], key, "fitted") for model in FITTED for key in ("max_epochs=3", "accumulate_grad_batches=2", "min_steps=9")),
     (FITTED["pca"], "limit_train_batches=1", "all training images"),
     (FITTED["linear"], "val_check_interval=1", "fitted"),
+    (FITTED["linear"], "overfit_batches=1", "fitted"),
+    (["task=visualise"], "overfit_batches=1", "one picture"),
 ]  # fmt: skip
 
 
@@ -69,7 +71,9 @@ def test_keys_that_others_make_void() -> None:
         checked("trainer.min_epochs=4", "trainer.max_epochs=2")
     with pytest.raises(ConfigError, match=r"trainer.limit_train_batches=3: trainer.fast_dev_run sets it"):
         checked("trainer.fast_dev_run=true", "trainer.limit_train_batches=3")
-    checked("trainer.fast_dev_run=true", "debug=fast")
+    with pytest.raises(ConfigError, match=r"trainer.limit_val_batches=3: trainer.overfit_batches sets it"):
+        checked("trainer.overfit_batches=2", "trainer.limit_val_batches=3")
+    checked("trainer.fast_dev_run=true", "trainer.overfit_batches=2", "debug=fast")
 
 
 def test_the_command_line_and_python_refuse_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

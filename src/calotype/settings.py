@@ -35,6 +35,7 @@ class TrainerSettings(Settings):
     limit_test_batches: Batches
     check_val_every_n_epoch: Positive
     val_check_interval: Batches
+    overfit_batches: Count | Share
     fast_dev_run: bool | Positive
     log_every_n_steps: Count
     accumulate_grad_batches: Positive

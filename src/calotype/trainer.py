@@ -47,6 +47,7 @@ def make_trainer(
     from calotype.callbacks.optimizer_changes import OptimizerChanges
     from calotype.callbacks.plain_progress import PlainProgress
     from calotype.callbacks.run_state import RunState
+    from calotype.callbacks.same_batches import SameBatches
     from calotype.checkpoint_io import AtomicCheckpointIO
     from calotype.tasks.schedule import ByHand
 
@@ -74,6 +75,9 @@ def make_trainer(
     if batches := int(settings.pop("fast_dev_run")):  # Lightning's leaves out the checkpoints, which the evaluation needs
         limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
         settings |= {"max_epochs": 1, **dict.fromkeys(limits, batches)}
+    if same := settings.pop("overfit_batches"):
+        settings |= {"limit_train_batches": same, "limit_val_batches": same}
+        callbacks.append(SameBatches())
     if not module.automatic_optimization:  # Lightning's Trainer refuses these, and the task does them itself
         by_hand = ByHand(
             settings.pop("gradient_clip_val"), settings.pop("gradient_clip_algorithm"), settings.pop("accumulate_grad_batches")

@@ -28,6 +28,7 @@ OFF: dict[str, tuple[Any, ...]] = {
     "gradient_clip_val": (None,),
     "gradient_clip_algorithm": ("norm",),
     "detect_anomaly": (False,),
+    "overfit_batches": (0,),
 }
 # A preset (debug=fast, a recipe) may set the others for tasks of every kind; a training that has ended cannot go on.
 ALWAYS_REFUSED = ("min_epochs", "min_steps")
@@ -38,10 +39,11 @@ def ignoring(keys: Iterable[str], reason: str) -> dict[str, str]:
     return dict.fromkeys(keys, reason)
 
 
+ONE_PICTURE = ignoring(("overfit_batches",), "it is fitted to one picture, which is all of its batches")
 NO_VALIDATION = ignoring(VALIDATION, "it has no validation")
 # Of a model with `fit`.
 FITTED = {
-    **ignoring((*LENGTH, *DESCENT, "log_every_n_steps"), "its model is fitted at once, without steps"),
+    **ignoring((*LENGTH, *DESCENT, "log_every_n_steps", "overfit_batches"), "its model is fitted at once, without steps"),
     **ignoring(("check_val_every_n_epoch", "val_check_interval"), "its model is fitted at once, and then validated"),
 }
 # Likewise, of a task whose model is given every training image, not the batches.
@@ -81,10 +83,15 @@ def refused(task: Any, model: Any, trainer: Mapping[str, Any], typed: Iterable[s
 def contradictions(trainer: Mapping[str, Any], typed: Iterable[str]) -> Iterator[str]:
     """Yield a line for each typed key that another key makes void, whatever the task."""
     keys = typed_keys(typed)
+    void: tuple[str, ...]
     for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
         low, high = trainer[least], trainer[most]
         if least in keys and low is not None and high not in (None, -1) and low > high:
             yield f"trainer.{least}={low}: more than trainer.{most}={high}, which ends the training before; change one of them"
+    if "overfit_batches" in keys and trainer["overfit_batches"]:
+        void = ("limit_train_batches", "limit_val_batches")
+        for key in (key for key in void if key in keys):
+            yield f"trainer.{key}={trainer[key]}: trainer.overfit_batches sets it; leave one of them out"
     if "fast_dev_run" in keys and trainer["fast_dev_run"]:
         void = ("max_epochs", "limit_train_batches", "limit_val_batches", "limit_test_batches")
         for key in (key for key in void if key in keys):

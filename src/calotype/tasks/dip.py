@@ -20,7 +20,7 @@ from calotype.metrics.classical_restoration import denoised, enlarged, filled
 from calotype.metrics.restoration import Restoration, psnr, restoration
 from calotype.ranges import AtLeast0, Below1, Positive
 from calotype.tasks.schedule import with_schedule
-from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ONE_PICTURE, ignoring
 from calotype.types import DataSpec, Needs, SingleImageBatch, UserError
 
 OUTPUTS = ("kept", "average", "last")  # what is merged over tiles and runs, in this order
@@ -56,6 +56,7 @@ class DeepImagePrior(LightningModule):
     ignores: ClassVar = {
         **ignoring(LENGTH, "task.iterations and task/stop end its training"),
         **NO_VALIDATION,
+        **ONE_PICTURE,
     }
 
     def __init__(

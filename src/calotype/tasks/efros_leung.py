@@ -20,7 +20,7 @@ class EfrosLeung(LightningModule):
 
     # Keys of the trainer that it does not obey, and why.
     ignores: ClassVar = ignoring(
-        (*LENGTH, *VALIDATION, *DESCENT, "limit_train_batches", "limit_test_batches", "log_every_n_steps"),
+        (*LENGTH, *VALIDATION, *DESCENT, "limit_train_batches", "limit_test_batches", "log_every_n_steps", "overfit_batches"),
         "it learns and measures nothing",
     )
 

@@ -21,7 +21,7 @@ from calotype.ranges import Above0, AtLeast0, Below1, Positive
 from calotype.tasks.colours import with_chroma_of, with_colours_of
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
-from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ONE_PICTURE, ignoring
 from calotype.types import ContentStyleBatch, DataSpec, Needs, UserError
 
 
@@ -53,6 +53,7 @@ class StyleTransfer(LightningModule):
     ignores: ClassVar = {
         **ignoring(LENGTH, "task.steps and task.scales end its training"),
         **NO_VALIDATION,
+        **ONE_PICTURE,
     }
 
     def __init__(

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.callbacks.run_state import end_training
 from calotype.ranges import AtLeast0, Below1, Count, Positive
 from calotype.tasks.schedule import with_schedule
-from calotype.trainer_keys import LENGTH, NO_VALIDATION, ignoring
+from calotype.trainer_keys import LENGTH, NO_VALIDATION, ONE_PICTURE, ignoring
 from calotype.types import DataSpec, UserError
 
 # What natural images' colours are spread by (a square root of the covariance of ImageNet's R, G, B, its largest singular value 1).
@@ -48,6 +48,7 @@ class Visualise(LightningModule):
     ignores: ClassVar = {
         **ignoring(LENGTH, "task.steps ends its training"),
         **NO_VALIDATION,
+        **ONE_PICTURE,
     }
 
     def __init__(
