@@ -153,7 +153,7 @@ def test_a_learning_rate_keeps_shares_and_schedule(tmp_path: Path) -> None:
     assert result.module.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.95**3)
 
 
-@pytest.mark.parametrize("scheduler", ["exponential", "step", "warmup_cosine"])
+@pytest.mark.parametrize("scheduler", ["exponential", "step", "warmup_cosine", "plateau"])
 def test_resumed_with_every_scheduler(scheduler: str, tmp_path: Path) -> None:
     """Lightning steps epoch schedules after the checkpoint of the epoch is written."""
     more = [f"scheduler={scheduler}", "trainer.max_epochs=4"]

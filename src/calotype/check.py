@@ -58,7 +58,9 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
         _bind(path, node, _at(plain, path))
     _check_kinds(plain)
     _check_shared(plain)
+    _check_taken(plain)
     _check_monitors(plain)
+    _check_plateau(plain)
     for line in (*contradictions(plain["trainer"], typed), *(line for _, line in refused_keys(plain, typed))):
         raise ConfigError(line)
     source = plain["init_from"]
@@ -287,6 +289,36 @@ def _check_shared(plain: dict[str, Any]) -> None:
             if at(plain, place) is None and parameters[name].default is inspect.Parameter.empty:
                 what = str(plain[group]["_target_"]).rpartition(".")[2]
                 raise ConfigError(f"{place}: {what} needs it; give one, as {place.replace('.', '/')}=NAME")
+
+
+def _check_taken(plain: dict[str, Any]) -> None:
+    """What stands in the config is taken by the task: a network that nothing is made with is a mistake."""
+    task = str(plain["task"]["_target_"])
+    takes = inspect.signature(locate(task, "task")).parameters
+    for group in ("model", "loss", "optimizer", "scheduler"):
+        if plain[group] is not None and group not in takes:
+            raise ConfigError(f"{group}: {task.rpartition('.')[2]} takes none; leave it out, as {group}=null")
+
+
+def _check_plateau(plain: dict[str, Any]) -> None:
+    """A scheduler that watches a metric has one, and a training to shorten."""
+    from calotype.callbacks.plateau import is_plateau
+
+    node = plain["scheduler"]
+    if not isinstance(node, dict) or "_target_" not in node or not is_plateau(locate(str(node["_target_"]), "scheduler")):
+        return
+    task = locate(str(plain["task"]["_target_"]), "task")
+    name = task.__module__.rpartition(".")[2]
+    monitors = getattr(task, "monitors", {})
+    if not monitors:
+        raise ConfigError(f"scheduler: ReduceLROnPlateau watches a metric, and task={name} has none of its own; choose another, or none")
+    model = plain["model"]
+    if isinstance(model, dict) and hasattr(locate(str(model["_target_"]), "model"), "fit"):
+        raise ConfigError("scheduler: the model is fitted at once, so that no learning rate can fall; choose scheduler=none")
+    own = getattr(task, "own_monitor", next(iter(monitors)))  # a property, where the data decide; all of its kind are better by one mode
+    mode = monitors[own if isinstance(own, str) else next(iter(monitors))]
+    if node.get("mode", mode) != mode:
+        raise ConfigError(f"scheduler.mode={node['mode']}: of the metric that task={name} is judged by {mode} is better; leave it out")
 
 
 def _check_kinds(plain: dict[str, Any]) -> None:

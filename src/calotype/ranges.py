@@ -30,6 +30,14 @@ Part = Literal["a part, a node with _target_"]
 # Parameters of other packages' parts, which state no range.
 OTHERS: dict[str, dict[str, object]] = {
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping": {"patience": Count, "min_delta": AtLeast0},
+    "torch.optim.lr_scheduler.ReduceLROnPlateau": {
+        "factor": Inside01,
+        "patience": Count,
+        "threshold": AtLeast0,
+        "cooldown": Count,
+        "min_lr": AtLeast0,
+        "eps": AtLeast0,
+    },
     "torch.optim.lr_scheduler.StepLR": {"step_size": Positive, "gamma": Above0},
     "torch.optim.lr_scheduler.ExponentialLR": {"gamma": Above0},
 }

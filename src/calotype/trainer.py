@@ -19,6 +19,9 @@ from calotype.resume import Start
 from calotype.schema import AUTO, to_plain
 from calotype.types import UserError
 
+# Of a run without one, why a rule cannot watch it.
+NO_VALIDATION = "there is no validation: see data.val_fraction and trainer.limit_val_batches"
+
 
 def make_trainer(
     cfg: DictConfig,
@@ -46,10 +49,11 @@ def make_trainer(
     from calotype.callbacks.metrics_csv import MetricsCsv
     from calotype.callbacks.optimizer_changes import OptimizerChanges
     from calotype.callbacks.plain_progress import PlainProgress
+    from calotype.callbacks.plateau import Plateau, is_plateau
     from calotype.callbacks.run_state import RunState
     from calotype.callbacks.same_batches import SameBatches
     from calotype.checkpoint_io import AtomicCheckpointIO
-    from calotype.tasks.schedule import ByHand
+    from calotype.tasks.schedule import ByHand, own_monitor
 
     metrics_csv = MetricsCsv(run_dir / "metrics.csv")
     callbacks: list[Any] = [RunState(metrics_csv), Divergence()]
@@ -63,8 +67,13 @@ def make_trainer(
             if watches_val and not has_val:
                 continue  # the last is the best that is known
         elif isinstance(callback, EarlyStopping) and watches_val and not has_val:
-            raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and data.val_fraction=0 leaves no validation")
+            raise UserError(f"callbacks.early_stopping watches {callback.monitor}, and {NO_VALIDATION}")
         callbacks.append(callback)
+    if is_plateau(getattr(module, "scheduler", None)):
+        monitor, _ = own_monitor(module)
+        if monitor.startswith("val/") and not has_val:
+            raise UserError(f"scheduler: ReduceLROnPlateau watches {monitor}, and {NO_VALIDATION}")
+        callbacks.append(Plateau(monitor))
     callbacks.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
     if trial := os.environ.get("CALOTYPE_TRIAL"):  # of a search, see hydra_plugins.calotype_search
         from calotype.callbacks.pruning import Prune
@@ -109,10 +118,12 @@ def make_trainer(
 
 def _watching(node: dict[str, Any], module: Any) -> dict[str, Any]:
     """The node of a callback with the task's own metric, where its monitor is `auto`."""
+    from calotype.tasks.schedule import own_monitor
+
     if node.get("monitor") != AUTO:
         return node
-    monitor = getattr(module, "own_monitor", next(iter(module.monitors)))
-    return {**node, "monitor": monitor, "mode": module.monitors[monitor]}
+    monitor, mode = own_monitor(module)
+    return {**node, "monitor": monitor, "mode": mode}
 
 
 def _profiler(kind: Any, run_dir: Path) -> Any:

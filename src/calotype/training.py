@@ -95,7 +95,7 @@ class Training:
             if self.record is not None:
                 self.record.update(init_from=taken)
         purge_from = None if self.state is None else self.state["batches"]
-        has_val = bool(self.sizes["val"])
+        has_val = bool(self.sizes["val"]) and self.cfg.trainer.limit_val_batches != 0
         self.trainer = make_trainer(self.cfg, self.run_dir, module, has_val=has_val, purge_from=purge_from, start=self.start)
         if self.trainer.strategy.root_device.type == "cpu" and str(self.trainer.precision).startswith("bf16"):
             keep_in_single_precision(module)

@@ -124,7 +124,7 @@ class Classification(LightningModule):
         if self.fitted:
             return None
         optimizer = parameter_groups(self, getattr(self.model, "features", None), self.optimizer, self.feature_lr_factor)
-        return with_schedule(optimizer, self.scheduler, self.trainer.estimated_stepping_batches)
+        return with_schedule(optimizer, self.scheduler, self.trainer.estimated_stepping_batches, self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec._asdict()

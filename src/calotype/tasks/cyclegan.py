@@ -27,7 +27,7 @@ class CycleGAN(LightningModule):
         model: called with (image_shape, input_shape); has `forth`, `back`, `judge_targets`, `judge_inputs`.
         loss: called without arguments; of `losses.adversarial`, the paper's is least squares.
         optimizer: called with the parameters of both generators, and of both discriminators.
-        scheduler: called with each optimizer; both are stepped with every batch.
+        scheduler: called with each optimizer; see `with_schedule`.
         cycle_weight: of |back(forth(x)) - x| + |forth(back(y)) - y|, means over pixels.
         identity_weight: of |forth(y) - y| + |back(x) - x|, where both kinds have as many channels; holds colours.
         buffer: earlier generated images that the discriminators are shown half of the time (Shrivastava et al., 2017).
@@ -141,7 +141,7 @@ class CycleGAN(LightningModule):
         model = self.model
         pairs = ((model.forth, model.back), (model.judge_targets, model.judge_inputs))
         made = [self.optimizer([*a.parameters(), *b.parameters()]) for a, b in pairs]
-        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches) for one in made]
+        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches, self) for one in made]
         return made if self.scheduler is None else scheduled
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

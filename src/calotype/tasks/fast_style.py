@@ -125,7 +125,7 @@ class FastStyle(LightningModule):
             self.log(name, value, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        return with_schedule(self.optimizer(self.model.parameters()), self.scheduler, self.trainer.estimated_stepping_batches)
+        return with_schedule(self.optimizer(self.model.parameters()), self.scheduler, self.trainer.estimated_stepping_batches, self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("features.")}

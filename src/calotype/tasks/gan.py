@@ -39,7 +39,7 @@ class GAN(LightningModule):
         model: called with (image_shape, num_classes, pack); has `generator`, `discriminator`, `latent_size`.
         loss: called without arguments; of `losses.adversarial`.
         optimizer: called with the parameters of a network.
-        scheduler: called with each optimizer; both are stepped with every batch.
+        scheduler: called with each optimizer; see `with_schedule`.
         d_lr_factor: the discriminator's learning rate, as a share of the generator's (two time-scales; Heusel et al., 2017).
         d_steps: steps of the discriminator for one turn of the generator.
         g_steps: steps of the generator in its turn.
@@ -257,7 +257,7 @@ class GAN(LightningModule):
         made = [self.optimizer(list(network.parameters())) for network in (self.model.generator, self.model.discriminator)]
         for group in made[1].param_groups:
             group["lr"] *= self.d_lr_factor
-        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches) for one in made]
+        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches, self) for one in made]
         return made if self.scheduler is None else scheduled
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

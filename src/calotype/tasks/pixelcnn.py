@@ -184,7 +184,7 @@ class PixelLikelihood(LightningModule):
 
     def configure_optimizers(self) -> Any:
         made = self.optimizer(list(self.model.parameters()))
-        return with_schedule(made, self.scheduler, self.trainer.estimated_stepping_batches)
+        return with_schedule(made, self.scheduler, self.trainer.estimated_stepping_batches, self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec._asdict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,24 +14,49 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from calotype.callbacks.plateau import is_plateau
 from calotype.ranges import AtLeast0, Below1
 from calotype.types import UserError
 
 
-def with_schedule(optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | None, total_steps: int | float) -> Any:
+def own_monitor(module: Any) -> tuple[str, str]:
+    """Return the metric by which the task itself is judged, and which way is better: min or max."""
+    monitor: str = getattr(module, "own_monitor", next(iter(module.monitors)))
+    return monitor, module.monitors[monitor]
+
+
+def with_schedule(
+    optimizer: Optimizer, scheduler: Callable[..., LRScheduler] | None, total_steps: int | float, module: LightningModule | None = None
+) -> Any:
     """What Lightning takes from `configure_optimizers`.
 
     A scheduler whose signature has `total_steps` is told how many there are, and is stepped after every optimizer step;
-    any other (StepLR, ExponentialLR) is stepped after every epoch.
+    any other (StepLR, ExponentialLR) is stepped after every epoch; ReduceLROnPlateau by `callbacks.plateau`.
+
+    Args:
+        module: whose own metric a ReduceLROnPlateau watches.
     """
     if scheduler is None:
         return optimizer
+    if is_plateau(scheduler):
+        return _with_plateau(optimizer, scheduler, module)
     if "total_steps" not in inspect.signature(scheduler).parameters:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "epoch"}}
     if math.isinf(total_steps):
         raise UserError("scheduler: it must know where training ends; set trainer.max_epochs or trainer.max_steps, or scheduler=none")
     made = scheduler(optimizer, total_steps=max(1, int(total_steps)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}
+
+
+def _with_plateau(optimizer: Optimizer, scheduler: Callable[..., LRScheduler], module: LightningModule | None) -> Any:
+    monitor, mode = own_monitor(module)
+    asked = getattr(scheduler, "keywords", {}).get("mode", mode)
+    if asked != mode:
+        raise UserError(f"scheduler.mode={asked}: it watches {monitor}, of which {mode} is better; leave it out")
+    config: dict[str, Any] = {"scheduler": scheduler(optimizer, mode=mode), "interval": "epoch"}
+    if module is not None and module.automatic_optimization:
+        config |= {"monitor": monitor, "frequency": sys.maxsize}  # `callbacks.plateau` steps it, and not Lightning
+    return {"optimizer": optimizer, "lr_scheduler": config}
 
 
 @dataclass
@@ -66,10 +92,11 @@ def descend(module: LightningModule, optimizer: Any, loss: Tensor) -> None:
 
 
 def step_schedulers(module: LightningModule) -> None:
-    """Step every scheduler of a module that optimizes by hand."""
-    found: Any = module.lr_schedulers()
-    for scheduler in [] if found is None else found if isinstance(found, list) else [found]:
-        scheduler.step()
+    """Step, after a batch, the schedulers of a module that optimizes by hand: those of epochs after the last batch of one."""
+    trainer: Any = module.trainer
+    for config in trainer.lr_scheduler_configs:
+        if not is_plateau(config.scheduler) and (config.interval == "step" or trainer.is_last_batch):
+            config.scheduler.step()
 
 
 def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: Below1 = 0.1, final: AtLeast0 = 0.0) -> LambdaLR:

@@ -30,7 +30,7 @@ class Translation(LightningModule):
         model: called with (image_shape, input_shape); has `generator`, `discriminator`.
         loss: called without arguments; of `losses.adversarial`.
         optimizer: called with the parameters of a network.
-        scheduler: called with each optimizer; both are stepped with every batch.
+        scheduler: called with each optimizer; see `with_schedule`.
         l1_weight: of the mean absolute difference from the target.
         adversarial_weight: of the game; 0 leaves the difference alone, and is the yardstick for it.
         average: weight of the past in the running average of the generator, which is tested and used; 0 for none.
@@ -141,7 +141,7 @@ class Translation(LightningModule):
 
     def configure_optimizers(self) -> Any:
         made = [self.optimizer(list(network.parameters())) for network in (self.model.generator, self.model.discriminator)]
-        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches) for one in made]
+        scheduled = [with_schedule(one, self.scheduler, self.trainer.estimated_stepping_batches, self) for one in made]
         return made if self.scheduler is None else scheduled
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
