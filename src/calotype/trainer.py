@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ def make_trainer(
     *,
     has_val: bool,
     start: Start,
+    unmeasured: Mapping[str, str] | None = None,
     purge_from: int | None = None,
 ) -> Any:
     """With the callbacks and loggers of the run; those that watch validation only where there is some.
 
     Args:
         start: with what a resumed run changes of the optimizer.
+        unmeasured: metrics that may be watched, but that this run does not measure, each with the reason.
         purge_from: the batch from which a resumed run logs again; TensorBoard forgets what it has of it.
 
     Raises:
@@ -61,6 +64,7 @@ def make_trainer(
         callbacks.append(OptimizerChanges(start.optimizer_changes))
     for name, node in (to_plain(cfg)["callbacks"] or {}).items():
         callback = build(_watching(node, module), f"callbacks.{name}")
+        _check_measured(f"callbacks.{name}.monitor", getattr(callback, "monitor", None), unmeasured or {})
         watches_val = str(getattr(callback, "monitor", "")).startswith("val/")
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run_dir / "checkpoints")
@@ -71,6 +75,7 @@ def make_trainer(
         callbacks.append(callback)
     if is_plateau(getattr(module, "scheduler", None)):
         monitor, _ = own_monitor(module)
+        _check_measured("scheduler watches the task's own metric", monitor, unmeasured or {})
         if monitor.startswith("val/") and not has_val:
             raise UserError(f"scheduler: ReduceLROnPlateau watches {monitor}, and {NO_VALIDATION}")
         callbacks.append(Plateau(monitor))
@@ -114,6 +119,12 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"hardware or trainer: {' '.join(str(error).split())}") from None
+
+
+def _check_measured(where: str, monitor: str | None, unmeasured: Mapping[str, str]) -> None:
+    """Raise UserError where a rule watches what the run does not measure."""
+    if monitor is not None and monitor in unmeasured:
+        raise UserError(f"{where}={monitor}: this run does not measure it, since {unmeasured[monitor]}; watch another metric, or none")
 
 
 def _watching(node: dict[str, Any], module: Any) -> dict[str, Any]:

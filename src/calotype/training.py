@@ -96,7 +96,10 @@ class Training:
                 self.record.update(init_from=taken)
         purge_from = None if self.state is None else self.state["batches"]
         has_val = bool(self.sizes["val"]) and self.cfg.trainer.limit_val_batches != 0
-        self.trainer = make_trainer(self.cfg, self.run_dir, module, has_val=has_val, purge_from=purge_from, start=self.start)
+        unmeasured = module.unmeasured(self.datamodule) if hasattr(module, "unmeasured") else {}
+        self.trainer = make_trainer(
+            self.cfg, self.run_dir, module, has_val=has_val, purge_from=purge_from, start=self.start, unmeasured=unmeasured
+        )
         if self.trainer.strategy.root_device.type == "cpu" and str(self.trainer.precision).startswith("bf16"):
             keep_in_single_precision(module)
         self.seconds["start_up"] = start_up_seconds + time.perf_counter() - began

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.callbacks.run_state import end_training
+from calotype.data.items import labels_of
 from calotype.metrics.classification import classification_figures
 from calotype.metrics.predictions import Predictions
 from calotype.ranges import AtLeast0
@@ -82,6 +83,16 @@ class Classification(LightningModule):
             mirrored = self.model(images.flip(-1)).float().log_softmax(-1)
             return torch.logaddexp(log_p, mirrored) - math.log(2)
         return log_p
+
+    def unmeasured(self, data: Any) -> dict[str, str]:
+        """Return the monitors that this run cannot measure, each with the reason."""
+        missing = {"train/loss": "the model is fitted at once"} if self.fitted else {}
+        ranks = ("val/auroc", "val/average_precision")
+        if len(self.spec.class_names) != 2:
+            return missing | dict.fromkeys(ranks, f"it takes two classes, and there are {len(self.spec.class_names)} (see data.positive)")
+        if len(labels_of(data.dataset)[list(data.split.val)].unique()) < 2:
+            return missing | dict.fromkeys(ranks, "the validation images are of one class; enlarge data.val_fraction")
+        return missing
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:

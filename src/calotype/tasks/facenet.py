@@ -114,6 +114,12 @@ class FaceNet(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.decision.forget()
 
+    def unmeasured(self, data: Any) -> dict[str, str]:
+        """Return the monitors that this run cannot measure, each with the reason."""
+        if self.fitted:
+            return dict.fromkeys(("train/loss", "train/active"), "the model is fitted at once")
+        return {} if hasattr(self.loss, "active_share") else {"train/active": "the loss chooses no triplets; loss=triplet does"}
+
     def training_step(self, batch: IdentityBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:
             return None

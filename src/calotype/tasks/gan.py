@@ -203,6 +203,28 @@ class GAN(LightningModule):
         """The metric that early stopping watches by itself: points have modes, images a coverage."""
         return "val/modes" if len(self.spec.image_shape) == 1 else "val/coverage"
 
+    def unmeasured(self, data: Any) -> dict[str, str]:
+        """Return the monitors that this run cannot measure, each with the reason."""
+        of_points = ("val/modes", "val/high_quality", "val/mode_kl")
+        of_images = [name for name in self.monitors if name not in of_points]
+        if data.dataset.centres is not None:
+            return dict.fromkeys(of_images, "the data are points, which have val/modes")
+        missing = dict.fromkeys(of_points, "it takes points from a known mixture, as dataset=gaussians_2d")
+        if self.judge is None:
+            reason = "images of two classes" if self.classifier else "task.classifier, which is null"
+            return missing | dict.fromkeys(of_images, f"it takes {reason}")
+        if not self.conditional:
+            missing["val/condition_accuracy"] = "task=gan is told no class; task=cgan is"
+        count = min(self._validated, data.split_manifest["sizes"]["val"])
+        takes = {"val/frechet_distance": MIN_FOR_DISTANCE, "val/kid": MIN_FOR_DISTANCE}
+        takes |= dict.fromkeys(("val/precision", "val/recall", "val/density", "val/coverage"), self.neighbours + 1)
+        return missing | {name: f"it takes {n} validation images, and there are {count}" for name, n in takes.items() if count < n}
+
+    @property
+    def _validated(self) -> int:
+        """Generated items that validation's metrics are computed from."""
+        return max(100, self.samples // 4)
+
     def training_step(self, batch: UnlabelledBatch, batch_idx: int) -> None:
         optimizers: Any = self.optimizers()
         g_optimizer, d_optimizer = optimizers
@@ -227,7 +249,7 @@ class GAN(LightningModule):
         """Figures are of all samples together, at the end."""
 
     def on_validation_epoch_end(self) -> None:
-        figures = self._figures("val", max(100, self.samples // 4))
+        figures = self._figures("val", self._validated)
         for name, value in figures.items():
             self.log(f"val/{name}", value, prog_bar=name in ("modes", "coverage"), sync_dist=True)
         if self.trainer.sanity_checking:

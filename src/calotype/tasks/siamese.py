@@ -121,6 +121,12 @@ class Siamese(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.decision.forget()
 
+    def unmeasured(self, data: Any) -> dict[str, str]:
+        """Return the monitors that this run cannot measure, each with the reason."""
+        if self.fitted:
+            return dict.fromkeys(("train/loss", "train/accuracy"), "the model is fitted at once")
+        return {} if self.head.gives == "logits" else {"train/accuracy": "the head gives distances, without a threshold"}
+
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor | None:
         if self.fitted:
             return None
