@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,18 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = store(tmp_path / "scans.npz", images=np.repeat(GREY, 4, 0), labels=np.repeat(LABELS, 4))
     calotype.run([*FAST, "dataset=arrays", f"dataset.path={path}", f"hydra.run.dir={tmp_path}/run"])
     assert "scans: 48 images of 3 classes (train " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_array_whose_head_asks_for_less_is_damaged(save, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """NumPy stopped reading before the checksum, and a part of the images was all of them."""
+    good, path = tmp_path / "good.npz", tmp_path / "bad.npz"
+    save(good, images=np.arange(900, dtype=np.uint8).reshape(9, 10, 10), labels=np.arange(9))
+    with zipfile.ZipFile(good) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content["images.npy"] = content["images.npy"].replace(b"(9, 10, 10)", b"(8, 10, 10)")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match=r"bad.npz: damaged \(images has more bytes than numbers\)"):
+        arrays(str(path), labels=None)

@@ -187,7 +187,7 @@ def test_damaged_idx_file(tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{name}-ubyte").write_bytes(gzip.compress(b"not idx"))
-    with pytest.raises(UserError, match="MNIST/raw: damaged files"):
+    with pytest.raises(UserError, match="MNIST/raw/train-images-idx3-ubyte: damaged"):
         characters.mnist(str(tmp_path), download=False)
 
 

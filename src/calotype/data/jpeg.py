@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[Tensor, tuple[int, int], int]:
     Raises:
         UserError: it is no JPEG file, or its colours are not luma and two differences of one resolution.
     """
-    with open_image(path) as image:
+    with open_image(path, header_alone=True) as image:
         quantization = getattr(image, "quantization", None)
         layers = getattr(image, "layer", [])  # (number, columns, rows, table) of each component
         is_ycc = len(layers) in (1, 3) and not (len(layers) == 3 and image.info.get("adobe_transform") == 0)

@@ -84,8 +84,8 @@ def _opened(file: Path) -> Iterator[Mapping[str, Any]]:
         elif file.suffix.lower() == ".npz":
             if not zipfile.is_zipfile(file):
                 raise UserError(f"{file}: damaged, or no .npz archive; store it by numpy.savez")
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                yield archive
+            with zipfile.ZipFile(file) as archive:
+                yield _Npz(archive)
         else:
             raise UserError(f"dataset.path={file}: {file.suffix or 'a file without a suffix'}, and .npz, .h5 or .hdf5 is read")
     except UserError:
@@ -96,6 +96,30 @@ def _opened(file: Path) -> Iterator[Mapping[str, Any]]:
         reason = " ".join(str(error).split())[:120]
         told = "objects of Python, which are not read; store plain arrays" if "allow_pickle" in reason else f"damaged ({reason})"
         raise UserError(f"{file}: {told}") from error
+
+
+class _Npz(Mapping[str, np.ndarray]):
+    """The arrays of a .npz file, each read to its end: a damaged head may ask for less, and the checksum is looked at last."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self.names = [name.removesuffix(".npy") for name in archive.namelist()]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with self.archive.open(f"{name}.npy") as stream:
+            values = np.lib.format.read_array(stream, allow_pickle=False)
+            if stream.read(1):
+                raise ValueError(f"{name} has more bytes than numbers")
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @contextmanager

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 
 from calotype.datasets.image_folder import image_folder
+from calotype.images import check_file
 from calotype.types import Source, UserError
+
+SIDE = 28  # pixels of MNIST and of what is stored alike
 
 
 def digits() -> Source:
@@ -66,6 +71,7 @@ def omniglot(root: str, *, download: bool = True) -> Source:
 def _idx(kind: str, root: str, download: bool, names: tuple[str, ...]) -> Source:
     import torchvision.datasets
 
+    _check_idx(Path(root) / kind / "raw")
     try:
         train, test = (getattr(torchvision.datasets, kind)(root, train=part, download=download) for part in (True, False))
     except (RuntimeError, OSError, URLError) as error:
@@ -80,6 +86,28 @@ def _idx(kind: str, root: str, download: bool, names: tuple[str, ...]) -> Source
         class_names=names,
         test=torch.arange(len(train) + len(test)) >= len(train),
     )
+
+
+def _check_idx(folder: Path) -> None:
+    """Raise UserError for the file of the four, where it is there, whose size is not what its head says; torchvision names none.
+
+    Source: http://yann.lecun.com/exdb/mnist, "file formats": two zero bytes, 8 for bytes, the dimensions, each of their sizes.
+    """
+    for part in ("train", "t10k"):
+        for what, ndim in (("images", 3), ("labels", 1)):
+            path = folder / f"{part}-{what}-idx{ndim}-ubyte"
+            if not os.path.lexists(path):
+                continue
+            check_file(path, "a file of the data set")
+            try:
+                with path.open("rb") as file:
+                    head = file.read(4 + 4 * ndim)
+            except OSError as error:
+                raise UserError(f"{path}: {error.strerror}") from None
+            sizes = [int.from_bytes(head[i : i + 4], "big") for i in range(4, len(head), 4)]
+            is_right = head[:4] == bytes([0, 0, 8, ndim]) and len(head) == 4 + 4 * ndim and sizes[1:] in ([], [SIDE, SIDE])
+            if not is_right or path.stat().st_size != len(head) + math.prod(sizes):
+                raise UserError(f"{path}: damaged (its size is not what its first bytes say); remove it and fetch it again")
 
 
 def _missing(kind: str, root: str, error: Exception) -> str:

@@ -68,7 +68,7 @@ def is_image_file(path: Path) -> bool:
 def has_transparency(path: Path) -> bool:
     """Return whether `read_image` and `read_deep` lay it on white; False for what cannot be read, which they tell."""
     try:
-        with open_image(path) as image:
+        with open_image(path, header_alone=True) as image:
             return _is_transparent(image)
     except UserError:
         return False
@@ -148,7 +148,7 @@ def _deep_png(path: Path, image: Image.Image) -> Tensor:
     """
     orientation, transparent = orientation_of(image), image.info.get("transparency")
     upper = np.array(image).astype(np.uint16)
-    with open_image(path) as swapped:
+    with open_image(path, header_alone=True) as swapped:
         (tile,) = swapped.tile  # type: ignore[attr-defined]
         arguments = f"{image.mode};16L"
         is_named = hasattr(tile, "_replace")  # not in older versions of Pillow

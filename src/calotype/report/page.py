@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from calotype.console import complain
 from calotype.images import open_image
 from calotype.report.curves import read_curves
 from calotype.report.markup import content_security_policy, fill, script_json, text
@@ -20,6 +21,7 @@ from calotype.report.redaction import Redactor
 from calotype.report.runs import Run
 from calotype.report.table import Table, grid, main_metrics
 from calotype.schema import flat
+from calotype.types import UserError
 from calotype.whole_file import whole_file
 
 WHOLE = 13_000_000  # bytes of all pictures, before base64 makes them a third larger
@@ -95,7 +97,7 @@ def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | No
     for file in files:
         if file.name == "curves.png":  # the page draws them itself
             continue
-        small = _small(file, side)
+        small = _small(file, side, is_named=True)
         if small is None or len(small) > budget:
             continue
         budget -= len(small)
@@ -104,9 +106,9 @@ def _pictures(folder: Path, budget: int) -> tuple[list[dict[str, str]], str | No
     return found, _uri(film) if film is not None and len(film) <= budget else None
 
 
-def _small(file: Path, side: int) -> bytes | None:
-    """WebP, no longer than `side`; None where the file is no image."""
-    image = _shrunk(file, side)
+def _small(file: Path, side: int, *, is_named: bool = False) -> bytes | None:
+    """WebP, no longer than `side`; None where the file is no image, which is printed where it `is_named`."""
+    image = _shrunk(file, side, is_named=is_named)
     if image is None:
         return None
     out = io.BytesIO()
@@ -114,13 +116,15 @@ def _small(file: Path, side: int) -> bytes | None:
     return out.getvalue()
 
 
-def _shrunk(file: Path, side: int) -> Image.Image | None:
-    """In colour, no longer than `side`; None where the file is no image, or a damaged one."""
+def _shrunk(file: Path, side: int, *, is_named: bool = False) -> Image.Image | None:
+    """In colour, no longer than `side`; None where the file is no image, or a damaged one: the page is made without it."""
     try:
         with open_image(file) as opened:
             factor = max(opened.size) // (2 * side)
             image = (opened.reduce(factor) if factor > 1 else opened).convert("RGB")
-    except Exception:  # Pillow has many kinds of them for damaged files; a page is made without that picture
+    except UserError as error:
+        if is_named:
+            complain(f"left out of the page: {error}")
         return None
     image.thumbnail((side, side))
     return image
@@ -139,7 +143,7 @@ def _film(files: list[Path]) -> bytes | None:
         return None
     step = math.ceil(len(files) / FRAMES)
     chosen = sorted({*files[::step], files[-1]})
-    frames = [frame for file in chosen if (frame := _shrunk(file, FRAME)) is not None]
+    frames = [frame for file in chosen if (frame := _shrunk(file, FRAME, is_named=True)) is not None]
     if len(frames) < 2:
         return None
     out = io.BytesIO()
