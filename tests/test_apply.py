@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -118,6 +119,55 @@ def test_a_name_twice_appends_and_is_said_and_goes_again(run: Path, people: Path
         list(identify(run, [people / "p30" / "0.png"], gallery))
     with pytest.raises(UserError, match="nobody is called Ada; it holds nobody"):
         remove(run, "Ada", gallery)
+
+
+def test_negatives_are_named_and_turned_for_every_command(
+    run: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A negative of a face was enrolled and searched like a face, without a word."""
+    names = [path.relative_to(people) for path in sorted(people.glob("*/*.png"))]
+    negatives = tmp_path / "negatives"
+    for name in names:
+        (negatives / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - np.asarray(Image.open(people / name))).save(negatives / name)
+    one, gallery = names[0], tmp_path / "g"
+    plain = verify(run, people / one, people / names[4])
+    capsys.readouterr()
+
+    def call(*arguments: str) -> tuple[list[str], list[str]]:
+        apply_main([str(run), *arguments])
+        out, err = capsys.readouterr()
+        return out.splitlines(), err.splitlines()
+
+    _, warnings = call("verify", str(negatives / one), str(negatives / names[4]))
+    assert len(warnings) == 2
+    assert "0.png: unlike the training images, score " in warnings[0]
+    assert warnings[0].endswith("; its negative is like them (--invert auto takes it)")
+    for invert in ("auto", "true"):
+        lines, warnings = call("verify", str(negatives / one), str(negatives / names[4]), "--invert", invert)
+        assert f"distance {plain.distance:.4f}" in lines[0]
+        assert warnings == []
+
+    # Enrolled and searched by negatives, all are who they are; without the option their templates are another's.
+    assert len(call("enroll", str(negatives), "--gallery", str(tmp_path / "h"))[1]) == len(names)
+    lines, warnings = call("enroll", str(negatives), "--gallery", str(gallery), "--invert", "auto")
+    assert warnings == []
+    enroll(run, people_in(people), tmp_path / "upright")
+    assert torch.allclose(Gallery.load(gallery).templates, Gallery.load(tmp_path / "upright").templates)
+    assert not torch.allclose(Gallery.load(tmp_path / "h").templates, Gallery.load(gallery).templates, atol=1e-2)
+    call("gallery", "add", "Ada", str(negatives / one), "--gallery", str(gallery), "--invert", "true")
+    for folder, invert in ((negatives, "auto"), (people, "auto"), (people, "false")):
+        lines, warnings = call("identify", str(folder / names[4]), "--gallery", str(gallery), "--invert", invert)
+        assert lines[0].split("\t")[1:3] == [names[4].parent.name, "distance 0.0000"]
+        assert warnings == []
+    assert len(call("identify", str(negatives / names[4]), "--gallery", str(gallery))[1]) == 1
+
+    statistics = run / "inputs.json"
+    kept = statistics.read_text()
+    statistics.unlink()
+    for arguments in (["verify", str(people / one), str(people / one)], ["identify", str(people / one), "--gallery", str(gallery)]):
+        assert "give true or false" in fails(capsys, str(run), *arguments, "--invert", "auto")
+    statistics.write_text(kept)
 
 
 def test_every_damaged_byte_is_refused_and_the_old_file_kept(run: Path, people: Path, tmp_path: Path) -> None:
@@ -266,7 +316,7 @@ def test_black_on_white_digits_are_named_and_turned(digits_run: Path, tmp_path: 
     assert len(warnings) == 40
     assert "black0.png: unlike the training images, score " in warnings[0]
     assert "99 % of the validation images' are below" in warnings[0]
-    assert warnings[0].endswith("; its negative is like them (classify takes --invert auto)")
+    assert warnings[0].endswith("; its negative is like them (--invert auto takes it)")
     turned, warnings = labels(black, "--invert", "auto")
     assert turned == right
     assert len(warnings) <= 3

@@ -104,7 +104,7 @@ class Inputs:
         if is_negative and self.invert == "auto":
             return 255 - image, negative, fit(negative, self.spec)
 
-        hint = "; its negative is like them (classify takes --invert auto)" if is_negative else ""
+        hint = "; its negative is like them (--invert auto takes it)" if is_negative else ""
         below = f"99 % of the validation images' are below {self.likeness.threshold:.1f}"
         difference = self.likeness.difference(pixels)
         complain(f"{path}: unlike the training images, score {score:.1f}, {below} ({difference}){hint}")

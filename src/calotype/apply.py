@@ -24,6 +24,9 @@ from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import DataSpec, UserError
 
 VERIFIERS = ("siamese", "facenet")
+Invert = (
+    bool | Literal["auto"]
+)  # True: the negative of every image; auto: of those whose negative is like the training images, and who are not
 
 
 class Verdict(NamedTuple):
@@ -46,7 +49,7 @@ class Match(NamedTuple):
 
 
 def classify(
-    run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1, invert: bool | Literal["auto"] = False
+    run_dir: str | Path, images: Sequence[str | Path], *, top: int = 1, invert: Invert = False
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """For each image file its path and the `top` likeliest (label, probability), the likeliest first.
 
@@ -73,13 +76,18 @@ def classify(
         yield str(path), [(spec.class_names[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
 
 
-def verify(run_dir: str | Path, first: str | Path, second: str | Path) -> Verdict:
+def verify(run_dir: str | Path, first: str | Path, second: str | Path, *, invert: Invert = False) -> Verdict:
     """Whether two images show the same, at the threshold and by the calibration of the run's validation data.
+
+    Images that are unlike the training images are named on stderr.
+
+    Args:
+        invert: as for `classify`.
 
     Raises:
         UserError: the run judges no pairs or has no threshold, or a file is missing or no image.
     """
-    verifier = Verifier(run_dir, "verify")
+    verifier = Verifier(run_dir, "verify", invert=invert)
     look_for([first, second])
     embeddings, note = verifier.embed([first, second])
     with torch.no_grad():
@@ -89,7 +97,14 @@ def verify(run_dir: str | Path, first: str | Path, second: str | Path) -> Verdic
     return Verdict(distance.item() <= threshold, distance.item(), threshold, probability, note)
 
 
-def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], gallery: Path, *, fpir: float | None = None) -> list[str]:
+def enroll(
+    run_dir: str | Path,
+    people: Sequence[tuple[str, Sequence[Path]]],
+    gallery: Path,
+    *,
+    fpir: float | None = None,
+    invert: Invert = False,
+) -> list[str]:
     """Add the images of people (name, files) to a gallery, which is made where there is none; lines that say what was done.
 
     Args:
@@ -97,11 +112,12 @@ def enroll(run_dir: str | Path, people: Sequence[tuple[str, Sequence[Path]]], ga
         people: each with one image or more; every image is a template.
         gallery: the file.
         fpir: the share of strangers' searches that may return anybody, 0 to 1; the gallery's own by default, 0.01 for a new one.
+        invert: as for `classify`.
 
     Raises:
         UserError: an image cannot be read, or the gallery is damaged or another model's; the file is then as it was.
     """
-    verifier = Verifier(run_dir, "enroll")
+    verifier = Verifier(run_dir, "enroll", invert=invert)
     if fpir is not None and not 0 < fpir < 1:
         raise UserError(f"--fpir {fpir}: above 0 and below 1")
     for name, _ in people:
@@ -137,13 +153,16 @@ def remove(run_dir: str | Path, name: str, gallery: Path) -> list[str]:
         return [f"{name}\t{gone} removed", _save(verifier, kept, gallery)]
 
 
-def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path) -> Iterator[Match]:
+def identify(run_dir: str | Path, images: Sequence[str | Path], gallery: Path, *, invert: Invert = False) -> Iterator[Match]:
     """For each image the person whose template is nearest, or nobody where that is not near enough.
+
+    Args:
+        invert: as for `classify`.
 
     Raises:
         UserError: an image cannot be read; the gallery is empty, damaged or another model's.
     """
-    verifier = Verifier(run_dir, "identify")
+    verifier = Verifier(run_dir, "identify", invert=invert)
     kept = _gallery(verifier, gallery)
     if not kept.names:
         raise UserError(f"{gallery}: nobody is enrolled; enroll somebody first")
@@ -209,7 +228,7 @@ class Verifier:
         UserError: the run does not, or has no threshold.
     """
 
-    def __init__(self, run_dir: str | Path, command: str) -> None:
+    def __init__(self, run_dir: str | Path, command: str, *, invert: Invert = False) -> None:
         self.cfg, self.module = load_for(run_dir, command, VERIFIERS)
         self.spec: DataSpec = self.module.spec
         self.decision: Decision = self.module.decision
@@ -217,7 +236,7 @@ class Verifier:
             raise UserError(
                 f"{run_dir}: its checkpoint has no threshold, since no validation went before; train it with data.val_fraction above 0"
             )
-        self.inputs = Inputs(run_dir, build(self.cfg.data.preprocess), self.spec)
+        self.inputs = Inputs(run_dir, build(self.cfg.data.preprocess), self.spec, invert=invert)
         head = getattr(self.module, "head", None)
         self.by_squared_distance = head is None or head.gives == "distances"
 

@@ -32,12 +32,6 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     classify = commands.add_parser("classify", help="print the label and probability of each image")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
     classify.add_argument("--top", type=whole(1), default=1, metavar="K", help="print the K likeliest labels (default 1)")
-    classify.add_argument(
-        "--invert",
-        choices=tuple(INVERT),
-        default="false",
-        help="take the negative of every image, or (auto) of those whose negative is like the training images and who are not",
-    )
     verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
     verify.add_argument("images", nargs=2, metavar="IMAGE")
     stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
@@ -95,6 +89,13 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
     remove.add_argument("name", metavar="NAME")
     for one in (enroll, identify, listing, add, remove):
         one.add_argument("--gallery", type=file_path, required=True, metavar="FILE", help="the gallery")
+    for one in (classify, verify, enroll, identify, add):
+        one.add_argument(
+            "--invert",
+            choices=tuple(INVERT),
+            default="false",
+            help="take the negative of every image, or (auto) of those whose negative is like the training images and who are not",
+        )
     for one in (enroll, add):
         one.add_argument("--fpir", type=share, metavar="SHARE", help="of strangers' searches that may return anybody (new galleries: 0.01)")
     for one in (classify, verify, stylize, sample, interpolate, complete, score, translate, enroll, identify, listing, add, remove):
@@ -116,7 +117,7 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         for path, labels in apply.classify(options.run, options.images, top=options.top, invert=INVERT[options.invert]):
             yield "\t".join([path, *(f"{label} {probability:.4f}" for label, probability in labels)])
     elif options.command == "verify":
-        found = apply.verify(options.run, *options.images)
+        found = apply.verify(options.run, *options.images, invert=INVERT[options.invert])
         yield (
             f"{'same' if found.same else 'different'}\tdistance {found.distance:.4f}\tthreshold {found.threshold:.4f}\t"
             f"probability {found.probability:.4f}" + (f"\t({found.note})" if found.note else "")
@@ -145,9 +146,10 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
 
         yield from generate.translate(options.run, options.images, options.out, tile_pixels=options.tile_pixels)
     elif options.command == "enroll":
-        yield from apply.enroll(options.run, apply.people_in(Path(options.folder)), options.gallery, fpir=options.fpir)
+        people = apply.people_in(Path(options.folder))
+        yield from apply.enroll(options.run, people, options.gallery, fpir=options.fpir, invert=INVERT[options.invert])
     elif options.command == "identify":
-        for match in apply.identify(options.run, options.images, options.gallery):
+        for match in apply.identify(options.run, options.images, options.gallery, invert=INVERT[options.invert]):
             yield f"{match.image}\t{match.name or 'not recognized'}\tdistance {match.distance:.4f}\tthreshold {match.threshold:.4f}"
     elif options.action == "list":
         from calotype.gallery import Gallery
@@ -158,6 +160,6 @@ def _applied(options: argparse.Namespace) -> Iterator[str]:
         yield f"{len(set(kept.names))} people, {len(kept.names)} templates, threshold {kept.threshold:.4f} for FPIR {kept.fpir:g}"
     elif options.action == "add":
         people = [(options.name, [Path(image) for image in options.images])]
-        yield from apply.enroll(options.run, people, options.gallery, fpir=options.fpir)
+        yield from apply.enroll(options.run, people, options.gallery, fpir=options.fpir, invert=INVERT[options.invert])
     else:
         yield from apply.remove(options.run, options.name, options.gallery)
