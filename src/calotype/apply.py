@@ -17,7 +17,7 @@ from calotype.applied import Inputs, load_for, look_for, targets_in
 from calotype.building import build
 from calotype.console import printable
 from calotype.datasets.image_file import read_image
-from calotype.datasets.image_folder import images_in
+from calotype.datasets.image_folder import images_in, is_of_a_system
 from calotype.gallery import Gallery, NearestTemplates, locked
 from calotype.metrics.decision import Decision
 from calotype.tiled import TILE_PIXELS, Given, paint
@@ -211,7 +211,7 @@ def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a folder for each person")
     people = []
-    for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_of_a_system(p)):
         files, note = images_in(sub)
         if not files:
             raise UserError(f"{sub}: no images of that person{f' ({note})' if note else ''}; add one or remove the folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,22 @@ def test_mistakes_in_a_pairs_file(text: str, faces: Source, tmp_path: Path) -> N
     with pytest.raises(UserError, match=BAD[text]) as error:
         read_pairs(tmp_path / "pairs.txt", faces)
     assert "\n" not in str(error.value)
+
+
+def test_a_pairs_file_from_windows(faces: Source, tmp_path: Path) -> None:
+    """Its line ends, and the mark that Notepad puts before the first line."""
+    file = tmp_path / "pairs.txt"
+    file.write_text(GOOD)
+    rows, folds = read_pairs(file, faces)
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    found = read_pairs(file, faces)
+    assert torch.equal(found[0], rows)
+    assert torch.equal(found[1], folds)
+    for what in ("pipe", "folder"):
+        file.unlink()
+        os.mkfifo(file) if what == "pipe" else file.mkdir()
+        with pytest.raises(UserError, match=r"data.pairs_file=.*pairs.txt: a folder, pipe or device, and a text file is needed"):
+            read_pairs(file, faces)
 
 
 def test_wrong_options_are_told(faces: Source, tmp_path: Path) -> None:

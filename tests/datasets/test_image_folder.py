@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,100 @@ def test_a_run_with_any_names_is_whole(tmp_path: Path, capsys: pytest.CaptureFix
     run = calotype.run([*fast, f"dataset.root={tmp_path}/odd", f"hydra.run.dir={tmp_path}/run"]).run_dir
     assert {path.name for path in (run / "images").iterdir()} >= {"confusion_matrix.png", "wrong.png", "curves.png"}
     assert "odd: 36 images of 6 classes (train 24, val 6, test 6)" in capsys.readouterr().out
+
+
+def troubled(root: Path) -> Path:
+    """Two classes of six images and all that lies about in users' folders; what is an image is read, and nothing else is."""
+    for name in ("cat", "dog"):
+        for i in range(6):
+            picture(root / name / f"{i}.png", 40 * i)
+        for junk in ("Thumbs.db", "desktop.ini", "labels.csv", ".DS_Store", "._0.png"):
+            (root / name / junk).write_text("a,b\r\n1,2\r\n")
+        (root / "__MACOSX" / name).mkdir(parents=True)
+        (root / "__MACOSX" / name / "._0.png").write_text("x")
+    picture(root / "cat" / "@eaDir" / "0.png" / "SYNOPHOTO_THUMB.jpg")
+    picture(root / "$RECYCLE.BIN" / "old.png")
+    (root / "lost+found").mkdir()
+    (root / "Thumbs.db").write_text("x")
+    (root / "photos.zip").write_bytes(b"PK")
+
+    # Links: to a class, to the root, to one another, to nothing.
+    (root / "cat again").symlink_to(root / "cat")
+    (root / "dog" / "up").symlink_to(root)
+    (root / "dog" / "one.png").symlink_to(root / "dog" / "two.png")
+    (root / "dog" / "two.png").symlink_to(root / "dog" / "one.png")
+    return root
+
+
+def test_what_lies_about_in_users_folders(tmp_path: Path) -> None:
+    """`__MACOSX`, which every archive of macOS has, was a class without images."""
+    source = image_folder(str(troubled(tmp_path / "mine")))
+    data = Labelled(dataset=source, preprocess=Preprocess(size=4))
+    assert source.class_names == ("cat", "dog")
+    assert summary(data) == (
+        "mine: 12 images of 2 classes (train 8, val 2, test 2); passed over: 3 .db, 2 .ini, 2 .csv, 2 broken link, 7 others"
+    )
+    for name in ("train", "test"):
+        shutil.copytree(tmp_path / "mine" / "cat", tmp_path / "split" / name / "cat")
+    (tmp_path / "split" / "__MACOSX").mkdir()
+    (tmp_path / "split" / "train" / "cat" / "@eaDir" / "x").mkdir(parents=True, exist_ok=True)
+    assert image_folder(str(tmp_path / "split")).split_folders == ("train", "test")
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "System Volume Information"])
+def test_a_class_of_nothing_but_a_systems_folder_is_empty(name: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "0.png")
+    (tmp_path / "b" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match="b: the class has no images; add some or remove the folder"):
+        image_folder(str(tmp_path))
+
+
+def test_names_that_differ_in_case_alone_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("Cat", "cat", "dog", "Stra\u00dfe", "STRASSE"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        picture(tmp_path / name / "0.png")
+        picture(tmp_path / name / "0.PNG")
+    source = image_folder(str(tmp_path))
+    assert len(source) == 2 * len(source.class_names)  # on some systems Cat and cat are one
+    lines = capsys.readouterr().err.splitlines()
+    if len(source.class_names) == 5:
+        assert lines == [
+            f"calotype: dataset.root={tmp_path}: classes 'STRASSE' and 'Stra\u00dfe' differ in case alone, and are two",
+            f"calotype: dataset.root={tmp_path}: classes 'Cat' and 'cat' differ in case alone, and are two",
+        ] or lines == [*reversed(lines)]
+
+
+MODES = {"RGBA": "png", "P": "png", "LA": "png", "I;16": "png", "L": "jpg", "1": "png", "CMYK": "jpg", "RGB": "tif"}
+
+
+@pytest.mark.slow
+def test_a_run_on_mixed_modes_and_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All modes, 1x1, 1x5000 and 5000x1 among others, names that are long or not UTF-8: a run is whole, grey and in colour."""
+    root = troubled(tmp_path / "mine")
+    for mode, suffix in MODES.items():
+        path = root / "dog" / f"mode {mode.replace(';', '')}.{suffix}"
+        Image.new(mode, (9, 5), 200).save(path) if mode != "LA" else Image.new(mode, (9, 5), (200, 100)).save(path)
+    for width, height in ((1, 1), (1, 5000), (5000, 1)):
+        Image.new("RGB", (width, height), (9, 90, 200)).save(root / "cat" / f"{width}x{height}.png")
+    picture(root / "cat" / ("n" * 246 + ".png"))
+    picture(root / "cat" / os.fsdecode(b"caf\xe9.png"))
+    fast = ["model.widths=[4]", "trainer.max_epochs=1", "hardware=cpu", "logger=none", "data.preprocess.size=8", "dataset=image_folder"]
+    for channels in (1, 3):
+        options = [f"dataset.root={root}", f"dataset.channels={channels}", f"hydra.run.dir={tmp_path}/run{channels}"]
+        run = calotype.run([*fast, *options]).run_dir
+        assert {path.name for path in (run / "images").iterdir()} >= {"confusion_matrix.png", "wrong.png", "curves.png"}
+        assert "mine: 25 images of 2 classes (train 18, val 2, test 5); passed over: " in capsys.readouterr().out
+
+    (root / "dog" / "empty.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"dog/empty.png: an empty file; repair or remove it"):
+        calotype.run([*fast, f"dataset.root={root}", f"hydra.run.dir={tmp_path}/none"])
+
+
+def test_too_few_classes_or_images_are_one_line(tmp_path: Path) -> None:
+    for i in range(6):
+        picture(tmp_path / "a" / f"{i}.png")
+    with pytest.raises(UserError, match="has 1 class, and telling apart takes two; add a class folder"):
+        Labelled(dataset=image_folder(str(tmp_path)), preprocess=Preprocess())
+    picture(tmp_path / "b" / "0.png")
+    with pytest.raises(UserError, match=r"class 'b' has 1 image\(s\), the split needs 3: add images"):
+        Labelled(dataset=image_folder(str(tmp_path)), preprocess=Preprocess())

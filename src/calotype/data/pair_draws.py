@@ -124,8 +124,12 @@ def read_pairs(path: str | Path, source: Source) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: no such file, a line that cannot be read, an image that is not there, a person in two folds.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be read for ever
+        raise UserError(f"data.pairs_file={path}: a folder, pipe or device, and a text file is needed")
     try:
-        lines = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = [
+            line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]  # Windows' mark is no text
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.pairs_file={path}: {getattr(error, 'strerror', None) or 'not text'}") from None
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from calotype.console import complain
 from calotype.datasets.image_file import is_image_file
 from calotype.images import EXTRAS, SUFFIXES
 from calotype.ranges import Positive
@@ -16,6 +17,8 @@ from calotype.types import Source, UserError
 
 # Names of the folders of a split that the folder brings along, and the side that each is.
 SIDES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# Folders that systems and programs leave everywhere: archives of macOS, thumbnails of Synology, bins and disks of Windows and Linux.
+OF_SYSTEMS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"})
 NAMED = 4  # kinds of files that are passed over, named one by one
 
 
@@ -25,8 +28,9 @@ def image_folder(root: str, *, name: str = "", channels: Positive = 3, min_image
     With sub-folders, each is a class (or identity) named by its path below `root` and holds that class's images, at
     any depth of folders (`alphabet/character`). Without sub-folders the images have no labels. Where the only
     sub-folders are `train` and `test` or `val` (`valid`, `validation`), they are the split, and classes lie inside
-    them. Links to folders are followed, each folder once. Hidden files, files that are no images by their suffix, run
-    folders and `output_dir` are passed over, which `Source.notes` tells but for the hidden ones.
+    them. Links to folders are followed, each folder once. Hidden files, files that are no images by their suffix,
+    folders of systems (`__MACOSX`), run folders and `output_dir` are passed over, which `Source.notes` tells but for
+    the hidden ones. Classes whose names differ in case alone are two, which is printed.
 
     Args:
         root: the folder.
@@ -53,6 +57,7 @@ def image_folder(root: str, *, name: str = "", channels: Positive = 3, min_image
     kept = {label: files for label, files in classes.items() if len(files) >= min_images}
     if not kept:
         raise UserError(f"dataset.min_images={min_images}: no class of {root} has so many images")
+    _tell_of_case(root, kept)
     items = [path for files in kept.values() for path in files]
     of_side = {side: torch.tensor([path.relative_to(folder).parts[0] == top for path in items]) for top, side in sides.items()}
     has_labels = list(kept) != [""]
@@ -134,9 +139,16 @@ class _Tree:
         return images, folders
 
     def _reason_to_leave(self, folder: Path) -> str:
+        if is_of_a_system(folder):
+            return f"folder {folder.name}"
         if (folder / "run.json").is_file():
             return "run folder"
         return "folder of runs" if self.output_dir is not None and folder.resolve() == self.output_dir else ""
+
+
+def is_of_a_system(folder: Path) -> bool:
+    """Return whether a folder of this name holds nothing of its owner's."""
+    return folder.name.lower() in OF_SYSTEMS
 
 
 def kind_of(path: Path) -> str:
@@ -164,6 +176,15 @@ def _sides(tree: _Tree) -> dict[str, str]:
     return dict(sorted(sides.items(), key=lambda one: order.index(one[1]))) if is_split and not tree.files[tree.root] else {}
 
 
+def _tell_of_case(root: str, names: Iterable[str]) -> None:
+    """Print which classes a system that does not tell capitals from small letters would have as one: mostly they are."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            complain(f"dataset.root={root}: classes {other!r} and {name!r} differ in case alone, and are two")
+
+
 def _classes(tree: _Tree, sides: Iterable[str]) -> dict[str, list[Path]]:
     """Return class -> its images; one class without a name where there are no folders of classes."""
     tops = [tree.root / side for side in sides] or [tree.root]
@@ -177,7 +198,7 @@ def _classes(tree: _Tree, sides: Iterable[str]) -> dict[str, list[Path]]:
             loose += files
         elif files:
             found.setdefault(folder.relative_to(top).as_posix(), []).extend(files)
-        elif not any(path.is_dir() for path in folder.iterdir()):
+        elif not any(path.is_dir() and not is_of_a_system(path) for path in folder.iterdir()):
             _, note = images_in(folder)
             raise UserError(f"{folder}: the class has no images{f' ({note})' if note else ''}; add some or remove the folder")
     if found and loose:
