@@ -308,7 +308,7 @@ def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) ->
             "~loss.label_smoothing",
             "~loss.class_weight",
         ): r"loss: TripletLike takes \(embeddings, labels\), "
-        r"not \(logits, labels\); task=classification takes loss=cross_entropy \| focal$",
+        r"not \(logits, labels\); task=classification takes loss=cross_entropy \| cross_entropy_smoothed \| focal$",
         ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
         ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "
         r"Embeddings, not Logits; .* model=",

@@ -7,7 +7,7 @@ import inspect
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calotype.arguments import wrong_values
-from calotype.building import SHARED, at, shared_parts
+from calotype.building import SHARED, at, shared_parts, shortened
+from calotype.choices import Choices
 from calotype.run_folder import is_name
-from calotype.schema import AUTO, conf_dir, to_plain
+from calotype.schema import AUTO, to_plain
 from calotype.trainer_keys import contradictions, refused
 from calotype.types import Needs, UserError
 
@@ -56,7 +57,7 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
                 raise ConfigError(f"{group}.{name}.filename={file}: must lie in the run folder, without ..")
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
-    _check_kinds(plain)
+    _check_kinds(plain, cfg)
     _check_shared(plain)
     _check_taken(plain)
     _check_monitors(plain)
@@ -143,9 +144,8 @@ def tell_hydra(error: BaseException) -> str:
                 )
             missing = f"needs the extra {extra}: pip install 'calotype[{extra}]'" if extra else f"no such choice{nearest(given, engines)}"
             return f"hydra/{engine}={given}: {missing} (hydra/{engine}: {', '.join(engines)})"
-        inner = (file.relative_to(conf_dir() / top).with_suffix("") for file in (conf_dir() / top).rglob("*.yaml"))
-        options = sorted({path.as_posix() for path in inner if path.parts[0] != "features"})
-        return f"{top}={wanted}: no such choice{nearest(wanted, options, most=3)} (all choices: --help)"
+        options = Choices.of_message(str(error)).options(top)
+        return f"{top}={shortened(wanted, 60)}: no such choice{nearest(wanted, options, most=3)} (all choices: --help)"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         where = str(error).partition(":")[0] if str(error).startswith("In '") else ""  # In 'experiment/mine'
@@ -161,20 +161,17 @@ def tell_hydra(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def refuse_wrong_choices(overrides: Iterable[str]) -> None:
+def refuse_wrong_choices(overrides: Sequence[str]) -> None:
     """Raise ConfigError where a group is given anything but names: Hydra reads a list as names, and ends in a traceback."""
     for override in overrides:
         key, sign, value = override.lstrip("+").partition("=")
         group = key.partition("@")[0]
-        if not sign or not value.startswith("[") or not (conf_dir() / group).is_dir():
+        if not sign or not value.startswith("[") or not (choices := Choices.of_command(overrides)).is_group(group):
             continue
         items = yaml.safe_load(value) if "$" not in value else []
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ConfigError(f"{override}: a group takes the name of a choice, as {group}={next(_choices(group), 'NAME')}")
-
-
-def _choices(group: str) -> Iterator[str]:
-    return (path.stem for path in sorted((conf_dir() / group).glob("*.yaml")))
+            option = next(iter(choices.options(group)), "NAME")
+            raise ConfigError(f"{shortened(override, 100)}: a group takes the name of a choice, as {group}={option}")
 
 
 def nearest(name: str, legal: Iterable[str], most: int = 1) -> str:
@@ -191,8 +188,13 @@ def takes(legal: Sequence[str]) -> str:
 
 
 def listed(options: Sequence[str], like: str = "", most: int = 3) -> str:
-    """`a | b | c`, of many the ones most like a name."""
-    near = get_close_matches(like, options, n=most, cutoff=0.4)
+    """`a | b | c`, of many the ones most like a name, be it with or without their folders."""
+
+    def likeness(option: str) -> float:
+        return max(SequenceMatcher(None, like, name).ratio() for name in (option, option.rpartition("/")[2]))
+
+    ranked = sorted(options, key=likeness, reverse=True) if like else list(options)
+    near = [option for option in ranked if likeness(option) >= 0.4]
     options = [*near, *(option for option in options if option not in near)]
     return " | ".join(options[:most]) + (" | ... (see --help)" if len(options) > most else "")
 
@@ -321,7 +323,7 @@ def _check_plateau(plain: dict[str, Any]) -> None:
         raise ConfigError(f"scheduler.mode={node['mode']}: of the metric that task={name} is judged by {mode} is better; leave it out")
 
 
-def _check_kinds(plain: dict[str, Any]) -> None:
+def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
     """Each task states what it needs of its data, model and loss; anything else is refused."""
     for group, option in (("task", "classification"), ("data", "labelled")):
         if not isinstance(plain[group], dict) or "_target_" not in plain[group]:
@@ -334,10 +336,10 @@ def _check_kinds(plain: dict[str, Any]) -> None:
     for group, fits in (("data", _data_fits), ("model", _model_fits), ("loss", _loss_fits)):
         part = plain.get(group)
         if not isinstance(part, dict) or "_target_" not in part:
-            raise ConfigError(f"{group}: task={task} needs one; choose {group}={listed(_fitting(group, fits, needs))}")
+            raise ConfigError(f"{group}: task={task} needs one; choose {group}={listed(_fitting(group, fits, needs, Choices.of(cfg)))}")
         wrong = fits(locate(part["_target_"], group), needs)
         if wrong:
-            options = listed(_fitting(group, fits, needs), like=part["_target_"].split(".")[-2])
+            options = listed(_fitting(group, fits, needs, Choices.of(cfg)), like=part["_target_"].split(".")[-2])
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:
@@ -395,13 +397,13 @@ def _loss_fits(target: Any, needs: Needs) -> str:
     return "" if fits else f"takes ({', '.join(takes)}), not ({', '.join(needs.loss)})"
 
 
-def _fitting(group: str, fits: Any, needs: Needs) -> list[str]:
+def _fitting(group: str, fits: Any, needs: Needs, choices: Choices) -> list[str]:
     """The options of a group that the task could take."""
-    folder = conf_dir() / group
-    options = []
-    for file in sorted(folder.rglob("*.yaml")):
-        node = OmegaConf.load(file)
-        target = node.get("_target_") if isinstance(node, DictConfig) else None
-        if target and file.parent.name != "features" and not fits(locate(target, group), needs):
-            options.append(file.relative_to(folder).with_suffix("").as_posix())
-    return options
+    return [option for option in choices.options(group) if _is_fitting(choices.target(group, option), group, fits, needs)]
+
+
+def _is_fitting(target: str | None, group: str, fits: Any, needs: Needs) -> bool:
+    try:
+        return target is not None and not fits(locate(target, group), needs)
+    except ConfigError:  # an option of somebody's whose package is not there
+        return False

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["fetch"]:
             return _fetch(given[1:])
         _refuse_options(given)
+        given = _options_first(given)
         refuse_wrong_choices(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
@@ -99,6 +100,26 @@ def _refuse_options(given: Sequence[str]) -> None:
             else:
                 told = nearest(option, legal) + "; settings are typed without dashes, as seed=1"
             raise SystemExit(say(f"{option}: no such option{told}", USAGE_ERROR))
+
+
+def _options_first(given: Sequence[str]) -> list[str]:
+    """The arguments with options, and their values, before the overrides: argparse refuses overrides on both sides of an option."""
+    takes_value = {name: action.nargs != 0 for action in get_args_parser()._actions for name in action.option_strings}
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = list(given)
+    while rest:
+        argument = rest.pop(0)
+        if argument.partition("=")[0] not in takes_value:
+            overrides.append(argument)
+            continue
+        options.append(argument)
+        # The value of --info is optional, and its words are no overrides.
+        if takes_value.get(argument) and rest and "=" not in rest[0] and not rest[0].startswith(("-", "~")):
+            options.append(rest.pop(0))
+        elif takes_value.get(argument) and rest and argument in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+            options.append(rest.pop(0))  # a path may hold anything
+    return [*options, *overrides]
 
 
 def _is_study(given: Sequence[str]) -> bool:
