@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from yaml import YAMLError
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts, shortened
 from calotype.choices import Choices
+from calotype.part_checks import UNUSED, missing_logger, unfit_data, unused_part
 from calotype.run_folder import is_name
 from calotype.schema import AUTO, to_plain
 from calotype.trainer_keys import contradictions, refused
@@ -55,6 +56,8 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
             file = node.get("filename")
             if isinstance(file, str) and (Path(file).is_absolute() or ".." in Path(file).parts):
                 raise ConfigError(f"{group}.{name}.filename={file}: must lie in the run folder, without ..")
+    if not is_resumed:  # a run that is only used needs none of them
+        check_loggers(plain)
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
     _check_kinds(plain, cfg)
@@ -67,6 +70,13 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
     source = plain["init_from"]
     if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
         raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
+
+
+def check_loggers(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the package of a logger is not installed, which its class says only when it is made."""
+    for name, node in (plain["logger"] or {}).items():
+        if told := missing_logger(name, str(node["_target_"])):
+            raise ConfigError(told)
 
 
 def check_root(cfg: DictConfig) -> dict[str, Any]:
@@ -333,7 +343,10 @@ def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
     needs: Needs | None = getattr(locate(node["_target_"], "task"), "needs", None)
     if needs is None:
         return
-    for group, fits in (("data", _data_fits), ("model", _model_fits), ("loss", _loss_fits)):
+    groups = {"data": _data_fits, "model": _model_fits if needs.model else None, "loss": _loss_fits if needs.loss else None}
+    for group, fits in groups.items():
+        if fits is None:
+            continue
         part = plain.get(group)
         if not isinstance(part, dict) or "_target_" not in part:
             raise ConfigError(f"{group}: task={task} needs one; choose {group}={listed(_fitting(group, fits, needs, Choices.of(cfg)))}")
@@ -341,6 +354,10 @@ def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
         if wrong:
             options = listed(_fitting(group, fits, needs, Choices.of(cfg)), like=part["_target_"].split(".")[-2])
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
+    parts = {group: locate(plain[group]["_target_"], group) for group in ("task", "data", "dataset", *UNUSED) if _is_part(plain.get(group))}
+    networks = [locate(network["_target_"], path) for path, network in _targets(plain.get("model"), "model")]
+    if told := unused_part(parts) or unfit_data(parts, networks):
+        raise ConfigError(told)
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:
         shared = shared_parts(locate(node["_target_"], "task"), "task")
@@ -349,6 +366,10 @@ def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
         told = mismatch(**{name: locate(part["_target_"], f"task.{name}") for name, part in parts.items()})
         if told:
             raise ConfigError(told)
+
+
+def _is_part(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
 
 
 def _check_monitors(plain: dict[str, Any]) -> None:
@@ -392,9 +413,10 @@ def _loss_fits(target: Any, needs: Needs) -> str:
     forward = getattr(target, "forward", None)
     if forward is None:
         return "has no forward"
-    takes = tuple(inspect.signature(forward).parameters)[1 : 1 + len(needs.loss)]
-    fits = len(takes) == len(needs.loss) and all(name in wanted.split("|") for name, wanted in zip(takes, needs.loss, strict=True))
-    return "" if fits else f"takes ({', '.join(takes)}), not ({', '.join(needs.loss)})"
+    needed = needs.loss or ()
+    takes = tuple(inspect.signature(forward).parameters)[1 : 1 + len(needed)]
+    fits = len(takes) == len(needed) and all(name in wanted.split("|") for name, wanted in zip(takes, needed, strict=True))
+    return "" if fits else f"takes ({', '.join(takes)}), not ({', '.join(needed)})"
 
 
 def _fitting(group: str, fits: Any, needs: Needs, choices: Choices) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.building import build_data, build_task
-from calotype.check import ConfigError, check, check_folder, check_root
+from calotype.check import ConfigError, check, check_folder, check_loggers, check_root
 from calotype.compose import compose_config, directory_of, load_config
 from calotype.console import complain, echo
 from calotype.hardware import own_processes
@@ -135,6 +135,7 @@ def _launch(
     typed: Sequence[str],
 ) -> Result:
     check(cfg, is_resumed=start.resumed, typed=typed)
+    check_loggers(to_plain(cfg))
     check_reference(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 from unicodedata import category
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # not at run time: a mistyped option is told before torch is imported
 
+Made = TypeVar("Made")
 ImageShape = tuple[int, int, int]  # channels, height, width
 
 # A model says what it gives by the return annotation of its `forward`; check.py compares it with what a task needs.
@@ -164,6 +165,12 @@ class UnlabelledBatch(NamedTuple):
     indices: Tensor  # (N,) int64, which items of the source
 
 
+class NoBatch(NamedTuple):
+    """Of a task that makes its pictures from nothing."""
+
+    nothing: Tensor  # (0,)
+
+
 class LabelledBatch(UnlabelledBatch):
     """One whose labels are there: it serves as well where none are needed."""
 
@@ -228,5 +235,22 @@ class Needs(NamedTuple):
     """What a task asks of its parts; check.py refuses a config whose parts give something else."""
 
     batch: type  # the DataModule's `batch`
-    model: str  # the return annotation of the model's `forward`
-    loss: tuple[str, ...]  # the first parameters of the loss's `forward`; a|b: either
+    model: str | None  # the return annotation of the model's `forward`; None: the task takes no model
+    loss: tuple[str, ...] | None  # the first parameters of the loss's `forward`; a|b: either; None: the task takes no loss
+
+
+class Holds(NamedTuple):
+    """What a data set has, whatever its arguments are; check.py refuses a task or model that takes something else."""
+
+    points: bool  # of a vector space, and no images
+    labels: bool
+
+
+def holding(*, points: bool = False, labels: bool = True) -> Callable[[Made], Made]:
+    """Mark a function that returns a Source with what that holds; one without a mark may hold anything."""
+
+    def mark(function: Made) -> Made:
+        function.holds = Holds(points, labels)  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -269,7 +269,7 @@ BAD = {
     "mask size": (["data/mask=file", "data.mask.path=thin.png"], r"thin.png: the mask is 40x1 pixels and the image 32x32"),
     "no hole": (["data/mask=file", "data.mask.path=white.png"], r"data.mask: no hole"),
     "all holes": (["data/mask=file", "data.mask.path=white.png", "data.mask.invert=true"], r"data.mask: nothing but holes"),
-    "points": (["dataset=gaussians_2d"], r"has points, not images"),
+    "points": (["dataset=gaussians_2d"], r"holds points, and Hourglass\w* takes images"),
     "index": (["data.index=7"], r"data.index=7: clean has 1 images"),
     "other size": (["dataset.path=white.png", "dataset.clean=thin.png"], r"dataset.clean: .* are needed"),
 }

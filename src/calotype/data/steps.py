@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from calotype.data.repeated import Repeated
 from calotype.ranges import Positive
-from calotype.types import DataSpec, UserError
-
-
-class NoBatch(NamedTuple):
-    nothing: Tensor  # (0,)
+from calotype.types import DataSpec, NoBatch, UserError
 
 
 class Steps(LightningDataModule):

@@ -11,11 +11,12 @@ import torch
 
 from calotype.datasets.image_folder import image_folder
 from calotype.images import check_file
-from calotype.types import Source, UserError
+from calotype.types import Source, UserError, holding
 
 SIDE = 28  # pixels of MNIST and of what is stored alike
 
 
+@holding()
 def digits() -> Source:
     """1797 scans of hand-written digits, 8x8 with 17 levels; they come with scikit-learn, nothing is fetched."""
     from sklearn.datasets import load_digits

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 
 from calotype.ranges import AtLeast0, Positive, Seed
-from calotype.types import Source
+from calotype.types import Source, holding
 
 
+@holding(points=True)
 def gaussians_2d(
     *, layout: Literal["ring", "grid"] = "grid", num_points: Positive = 100_000, std: AtLeast0 = 0.05, seed: Seed = 0
 ) -> Source:

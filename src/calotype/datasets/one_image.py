@@ -9,11 +9,12 @@ from torch import Tensor
 
 from calotype.console import echo
 from calotype.datasets.image_file import has_transparency, read_deep
-from calotype.types import Source
+from calotype.types import Source, holding
 
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "brick", "rocket")
 
 
+@holding(labels=False)
 def one_image(*, path: str | None = None, clean: str | None = None) -> Source:
     """The image in `path` as it was observed, with `clean` as its original where that is known; without `path`, `clean` to degrade.
 

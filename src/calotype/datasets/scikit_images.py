@@ -9,12 +9,13 @@ import torch
 
 from calotype.datasets.image_folder import images_in
 from calotype.ranges import Positive
-from calotype.types import Source, UserError
+from calotype.types import Source, UserError, holding
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 TEXTURES = ("brick", "grass", "gravel")
 
 
+@holding()
 def photos(*, patch: Positive = 64, stride: Positive = 64) -> Source:
     """Colour patches of four photographs; the label is the photograph. `patch` and `stride` in pixels.
 
@@ -24,11 +25,13 @@ def photos(*, patch: Positive = 64, stride: Positive = 64) -> Source:
     return _patches("photos", PHOTOS, patch, stride)
 
 
+@holding()
 def textures(*, patch: Positive = 64, stride: Positive = 64) -> Source:
     """Grey patches of brick, grass and gravel (512x512); the label is the texture. `patch` and `stride` as in `photos`."""
     return _patches("textures", TEXTURES, patch, stride)
 
 
+@holding(labels=False)
 def whole_photos(*, folder: str | None = None) -> Source:
     """The same four photographs whole, each of its own size, without labels; and the images of a folder, where one is given.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from calotype.types import ImageShape, Logits
 
 class Pixels(nn.Module):
     """The image itself as features, reduced to at most `size` pixels a side. Shapes: (N, C, H, W) -> (N, C * H' * W')."""
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(self, *, size: Positive = 48) -> None:
         super().__init__()
@@ -43,6 +45,8 @@ class LinearBaseline(nn.Module):
 
     weight: Tensor
     bias: Tensor
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(
         self,
@@ -101,6 +105,8 @@ class NearestNeighbour(nn.Module):
 
     stored: Tensor
     labels: Tensor
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +27,8 @@ class Embedder(nn.Module):
 
     Shapes: images (N, C, H, W) -> embeddings (N, D), single precision.
     """
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(
         self,

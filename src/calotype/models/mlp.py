@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from calotype.types import ImageShape, Logits
 
 class MLP(nn.Module):
     """`widths` hidden layers with ReLU. Shapes: (N, ...) of `image_shape` -> logits (N, K)."""
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(self, image_shape: ImageShape, num_classes: int, *, widths: tuple[Positive, ...] = (128, 128)) -> None:
         super().__init__()

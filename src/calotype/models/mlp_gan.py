@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class MLPGAN(nn.Module):
         widths: of the hidden layers of each.
         scale: points are divided by it for the discriminator, and multiplied in the generator; images are in [0, 1] and are not.
     """
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Projection(nn.Module):
 
     mean: Tensor
     weight: Tensor
+
+    takes_points: ClassVar = True  # and images
 
     def __init__(
         self,

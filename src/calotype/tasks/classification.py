@@ -37,6 +37,7 @@ class Classification(LightningModule):
     Logged: train/loss, val/loss, val/accuracy and so on, test/... (see `classification_figures`).
     """
 
+    points_model: ClassVar = "mlp"  # which takes points
     needs = Needs(batch=LabelledBatch, model="Logits", loss=("logits", "labels"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {

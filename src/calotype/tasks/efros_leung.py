@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 
 from calotype.trainer_keys import DESCENT, LENGTH, VALIDATION, ignoring
-from calotype.types import DataSpec, UnlabelledBatch
+from calotype.types import DataSpec, Needs, UnlabelledBatch
 
 
 class EfrosLeung(LightningModule):
@@ -18,6 +18,7 @@ class EfrosLeung(LightningModule):
         spec: of the data; `calotype.run` gives it.
     """
 
+    needs = Needs(batch=UnlabelledBatch, model=None, loss=None)
     # Keys of the trainer that it does not obey, and why.
     ignores: ClassVar = ignoring(
         (*LENGTH, *VALIDATION, *DESCENT, "limit_train_batches", "limit_test_batches", "log_every_n_steps", "overfit_batches"),

@@ -50,6 +50,7 @@ class FaceNet(LightningModule):
     train/spread (see CollapseAlarm), val/eer, val/auroc, val/accuracy, and test/... (see `evaluate_test`).
     """
 
+    points_model: ClassVar = "embedding/mlp"  # which takes points
     needs = Needs(batch=IdentityBatch, model="Embeddings", loss=("embeddings", "labels"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"val/eer": "min", "val/auroc": "max", "val/accuracy": "max", "train/loss": "min", "train/active": "min"}

@@ -63,6 +63,7 @@ class GAN(LightningModule):
     train/slope_penalty; val/... and test/..., see `metrics.generation`.
     """
 
+    points_model: ClassVar = "gan/mlp_gan"  # which takes points
     needs: ClassVar = Needs(batch=UnlabelledBatch, model="Generated", loss=("real", "generated"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {

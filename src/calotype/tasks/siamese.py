@@ -48,6 +48,7 @@ class Siamese(LightningModule):
     (see `evaluate_test`).
     """
 
+    points_model: ClassVar = "embedding/mlp"  # which takes points
     needs = Needs(batch=PairBatch, model="Embeddings", loss=("logits|distances", "same"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"val/eer": "min", "val/auroc": "max", "val/accuracy": "max", "train/loss": "min", "train/accuracy": "max"}

@@ -17,7 +17,7 @@ from calotype.callbacks.run_state import end_training
 from calotype.ranges import AtLeast0, Below1, Count, Positive
 from calotype.tasks.schedule import with_schedule
 from calotype.trainer_keys import LENGTH, NO_VALIDATION, ONE_PICTURE, ignoring
-from calotype.types import DataSpec, UserError
+from calotype.types import DataSpec, Needs, NoBatch, UserError
 
 # What natural images' colours are spread by (a square root of the covariance of ImageNet's R, G, B, its largest singular value 1).
 COLOURS = ((0.5634, 0.1935, 0.0433), (0.5845, 0.0, -0.1082), (0.5833, -0.1948, 0.0644))
@@ -42,6 +42,7 @@ class Visualise(LightningModule):
         zoom: share.
     """
 
+    needs = Needs(batch=NoBatch, model="Features", loss=None)
     may_change = ("steps",)
     leaves_out = ("model.",)
     # Keys of the trainer that it does not obey, and why.

@@ -1,0 +1,68 @@
+"""What keeps parts from working together that neither their arguments nor their kinds say, found before anything is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from calotype.types import IdentityBatch, LabelledBatch, PairBatch
+
+# Class of a logger -> the package that it writes by, and what installs that.
+LOGGERS = {
+    "WandbLogger": ("wandb", "calotype[wandb]"),
+    "MLFlowLogger": ("mlflow", "calotype[mlflow]"),
+    "CometLogger": ("comet_ml", "comet-ml"),
+    "NeptuneLogger": ("neptune", "neptune"),
+    "TensorBoardLogger": ("tensorboard", "tensorboard"),
+    "LitLogger": ("litlogger", "litlogger"),
+}
+UNUSED = ("model", "loss", "optimizer", "scheduler")  # groups that a task may do without
+
+
+def missing_logger(name: str, target: str) -> str:
+    """Return that the package of a logger is not installed, and what installs it; nothing where it is."""
+    package, requirement = LOGGERS.get(target.rpartition(".")[2], ("", ""))
+    try:
+        is_there = not package or find_spec(package) is not None
+    except (ImportError, ValueError):  # half removed
+        is_there = False
+    told = f"logger.{name}: the package {package} is not installed: pip install '{requirement}', or leave it out: ~logger.{name}"
+    return "" if is_there else told
+
+
+def unused_part(parts: Mapping[str, Any]) -> str:
+    """Return that a group has a part which neither the task nor the data would build; nothing where all are used."""
+    task, data = parts["task"], parts["data"]
+    name = task.__module__.rpartition(".")[2]
+    for group in UNUSED:
+        if parts.get(group) is not None and group not in inspect.signature(task).parameters:
+            return f"{group}: task={name} takes none, and this one would not be used; leave out {group}=, or take it away by ~{group}"
+    if parts.get("dataset") is not None and "dataset" not in inspect.signature(data).parameters:
+        return f"dataset: task={name} makes its pictures from nothing (data={data.__module__.rpartition('.')[2]}); leave dataset= out"
+    return ""
+
+
+def unfit_data(parts: Mapping[str, Any], networks: Sequence[Any]) -> str:
+    """Return that a data set holds what the model or the task cannot take, as far as its function says what it holds.
+
+    Args:
+        parts: group -> class or function.
+        networks: what the model is made of, itself and those inside it.
+    """
+    dataset, data = parts.get("dataset"), parts["data"]
+    holds = getattr(dataset, "holds", None)
+    if dataset is None or holds is None or "dataset" not in inspect.signature(data).parameters:
+        return ""
+    task = parts["task"].__module__.rpartition(".")[2]
+    # Networks of others say nothing of themselves.
+    of_images = [one for one in networks if one.__module__.startswith("calotype.") and not getattr(one, "takes_points", False)]
+    if holds.points and (of_images or not networks):
+        who = of_images[0].__name__ if of_images else f"task={task}"
+        model = getattr(parts["task"], "points_model", None)
+        remedy = f", or model={model}" if model else ""
+        return f"dataset: {dataset.__name__} holds points, and {who} takes images; choose dataset=digits{remedy}"
+    if not holds.labels and issubclass(data.batch, LabelledBatch | IdentityBatch | PairBatch):
+        return f"dataset: {dataset.__name__} has no labels, and task={task} needs them; choose dataset=digits, or a folder of classes"
+    return ""

@@ -1,0 +1,88 @@
+"""Parts that build and cannot work together are refused in one line before the start, in a dry run as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calotype import part_checks
+from calotype.check import ConfigError, check
+from calotype.cli import main
+from calotype.compose import compose_config
+
+NOT_THERE = {"wandb": "calotype[wandb]", "mlflow": "calotype[mlflow]"}
+REFUSED = {
+    "task=visualise model=mlp": r"model: MLP gives Logits, not Features; task=visualise takes model=style/",
+    "task=visualise loss=triplet": r"loss: task=visualise takes none",
+    "task=visualise dataset=digits": r"dataset: task=visualise makes its pictures from nothing",
+    "task=visualise data=labelled": r"data: Labelled gives LabelledBatch, not NoBatch; task=visualise takes data=steps",
+    "task=efros_leung model=gan/dcgan": r"model: task=efros_leung takes none",
+    "task=efros_leung loss=triplet": r"loss: task=efros_leung takes none",
+    "task=efros_leung optimizer=sgd": r"optimizer: task=efros_leung takes none",
+    "task=gan dataset=gaussians_2d": r"gaussians_2d holds points, and DCGAN takes images; choose dataset=digits, or model=gan/mlp_gan",
+    "task=cgan dataset=gaussians_2d": r"dataset: gaussians_2d holds points, and DCGAN takes images",
+    "dataset=gaussians_2d": r"dataset: gaussians_2d holds points, and SmallResNet takes images; choose dataset=digits, or model=mlp$",
+    "task=facenet dataset=gaussians_2d": r"holds points, and \w+ takes images; choose dataset=digits, or model=embedding/mlp",
+    "task=pixelcnn dataset=gaussians_2d": r"dataset: gaussians_2d holds points",
+    "task=dip dataset=gaussians_2d": r"dataset: gaussians_2d holds points",
+    "task=efros_leung dataset=gaussians_2d ~dataset.patch ~dataset.stride": r"gaussians_2d holds points, and task=efros_leung takes images",
+    "dataset=one_image": r"dataset: one_image has no labels, and task=classification needs them",
+    "task=siamese dataset=whole_photos": r"dataset: whole_photos has no labels, and task=siamese needs them",
+    "task=facenet dataset=one_image": r"dataset: one_image has no labels",
+    "task=cgan dataset=whole_photos": r"dataset: whole_photos has no labels",
+}
+ACCEPTED = (
+    "task=visualise model=style/random_vgg",
+    "task=efros_leung",
+    "task=gan dataset=gaussians_2d model=gan/mlp_gan",
+    "task=cgan dataset=gaussians_2d model=gan/mlp_gan",
+    "task=gan model=gan/mlp_gan",
+    "dataset=gaussians_2d model=mlp",
+    "dataset=gaussians_2d model=linear",
+    "dataset=gaussians_2d model=nearest_neighbour",
+    "task=facenet dataset=gaussians_2d model=embedding/mlp",
+    "task=siamese dataset=gaussians_2d model=embedding/mlp",
+    "task=facenet dataset=gaussians_2d model=embedding/pca",
+    "task=gan dataset=whole_photos",
+    "task=dip dataset=one_image",
+    "task=classification ~scheduler",
+)
+
+
+@pytest.mark.parametrize("overrides", REFUSED)
+def test_refused(overrides: str) -> None:
+    with pytest.raises(ConfigError, match=REFUSED[overrides]) as error:
+        check(compose_config(overrides.split()))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) <= 200
+
+
+@pytest.mark.parametrize("overrides", ACCEPTED)
+def test_accepted(overrides: str) -> None:
+    check(compose_config(overrides.split()))
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_missing_package_of_a_logger(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    there = part_checks.find_spec
+    monkeypatch.setattr(part_checks, "find_spec", lambda package: None if package in NOT_THERE else there(package))
+    with pytest.raises(SystemExit) as left:
+        main(["dry_run=true", f"logger={name}"])
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"calotype: logger.{name}: the package {name} is not installed: pip install '{NOT_THERE[name]}', or leave it out: ~logger.{name}\n"
+    )
+    assert not list(Path().iterdir())
+
+    # What only uses a finished run has no need of its logger.
+    check(compose_config([f"logger={name}"]), is_resumed=True)
+
+
+def test_table_of_loggers_has_the_extras_of_the_project() -> None:
+    assert {one.rpartition(".")[2] for one, requirement in part_checks.LOGGERS.values() if requirement.startswith("calotype[")} == set(
+        NOT_THERE
+    )
+    assert not part_checks.missing_logger("tensorboard", "pytorch_lightning.loggers.TensorBoardLogger")
+    assert not part_checks.missing_logger("mine", "my.own.Logger")
