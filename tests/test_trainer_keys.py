@@ -118,4 +118,4 @@ def test_every_declaration_names_a_key_and_its_off_value() -> None:
     ignored = {**ignored_by(dip.DeepImagePrior, None), **ignored_by(classification.Classification, LinearBaseline)}
     assert set(ignored) <= set(OFF) <= set(TrainerSettings.model_fields)
     assert ignored_by(classification.Classification, None) == {}
-    assert typed_keys(["+trainer.max_epochs=3", "trainer={min_steps: 1}", "seed=1"]) == {"max_epochs", "min_steps"}
+    assert typed_keys(["+trainer.max_epochs=3", "trainer={min_steps:1,max_steps: 2}", "seed=1"]) == {"max_epochs", "min_steps", "max_steps"}

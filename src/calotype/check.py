@@ -65,7 +65,7 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
     _check_taken(plain)
     _check_monitors(plain)
     _check_plateau(plain)
-    for line in (*contradictions(plain["trainer"], typed), *(line for _, line in refused_keys(plain, typed))):
+    for line in (*(line for _, line in refused_keys(plain, typed)), *contradictions(plain["trainer"], typed)):
         raise ConfigError(line)
     source = plain["init_from"]
     if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
