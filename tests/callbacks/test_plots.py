@@ -17,6 +17,7 @@ from pytorch_lightning import Callback
 
 from calotype import callbacks
 from calotype.callbacks import plots
+from calotype.callbacks import words as callback_words
 from calotype.callbacks.pictures import Pictures, PictureWarning
 from calotype.callbacks.prediction_pictures import confusion_figure
 from calotype.callbacks.words import _found, family_with, words
@@ -103,6 +104,37 @@ def test_a_font_that_has_the_character(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == f"a{character}\u732b".encode("ascii", "backslashreplace").decode()
     assert "family" not in style
     _found.cache_clear()
+
+
+def test_names_take_no_more_room_than_letters_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names whose characters no font has are written as numbers: they were six times as long, and the matrix beside them a stamp."""
+    monkeypatch.setattr(callback_words, "_found", lambda character: "Some CJK" if character == "\u732b" else None)
+    monkeypatch.setattr(callback_words, "_lacking", set())
+    assert plots.shorten("\u732b" * 9) == "\u732b" * 9
+    assert plots.shorten("\u732b" * 10) == "\u732b" * 8 + "\u2026"
+    assert plots.shorten("\ud55c\uad6d\uc5b4") == "\ud55c\uad6d\uc5b4"  # 18 letters as numbers
+    assert plots.shorten("\ud55c\uad6d\uc5b4 ") == "\ud55c\uad6d\u2026"
+    assert plots.shorten("x" * 19) == "x" * 17 + "\u2026"
+    for _ in range(2):
+        words("\ud55c", "\uad6d")
+    assert capsys.readouterr().err == (
+        "calotype: no installed font has \ud55c (in a name): pictures have its number; install one, as Noto Sans CJK\n".replace(
+            "\ud55c", min("\ud55c", "\uad6d")
+        )
+    )
+
+
+def test_cells_are_as_high_as_their_images(tmp_path: Path) -> None:
+    """Pairs, twice as wide as high, had as much white between their rows; a strip on end was a picture of 30,000 pixels."""
+    tiles = [torch.zeros(3, 10, 20, dtype=torch.uint8)] * 8
+    square = [torch.zeros(3, 20, 20, dtype=torch.uint8)] * 8
+    low, high = (plots.image_grid(images, [""] * 8, title="", colours=["k"] * 8, columns=4).get_figheight() for images in (tiles, square))
+    assert low < 0.65 * high
+    strips = [Image.new("RGB", (20, 5000), "black")] * 2
+    plots.save(plots.strip(strips, ["a", "b"]), tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.height < 1200
+        assert np.asarray(picture.convert("L")).min() < 128
 
 
 @pytest.mark.parametrize("hook", ["on_test_end", "on_train_epoch_end", "draw"])

@@ -12,11 +12,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from calotype.callbacks.words import legend, titled, words, written
+from calotype.callbacks.words import cut, legend, titled, words, written
 from calotype.images import open_image
 from calotype.whole_file import whole_file
 
 DPI = 110
+HIGHEST = 9.0  # inches of an image
 
 Box = tuple[int, int, int, int]
 
@@ -30,10 +31,11 @@ def save(figure: Figure, path: Path) -> None:
 def image_grid(
     images: Sequence[Tensor], captions: Sequence[str], *, title: str, colours: Sequence[str], columns: int = 8, width: float = 1.5
 ) -> Figure:
-    """`images` uint8 (C, H, W) in rows, each in a square `width` inches wide with its caption above in its colour."""
+    """`images` uint8 (C, H, W) in rows, each in a cell `width` inches wide and no higher, with its caption above in its colour."""
     pixels = [image.permute(1, 2, 0).cpu().numpy() for image in images]
     cells = [(image[..., 0] if image.shape[2] == 1 else image) for image in pixels]
-    size = (width - 0.08, width - 0.08)
+    tallest = max((image.shape[0] / image.shape[1] for image in pixels), default=1.0)
+    size = (width - 0.08, (width - 0.08) * min(1.0, max(0.1, tallest)))
     return _grid(cells, captions, columns=columns, size=size, gap=0.08, font=7.5, title=title, colours=colours)
 
 
@@ -124,15 +126,18 @@ def curves(panels: dict[str, dict[str, tuple[list[float], list[float]]]], *, x_l
 
 
 def shorten(name: str, most: int = 18) -> str:
-    shown = name.replace("_", " ")
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    """Return a name that takes no more room than `most` letters."""
+    return cut(name.replace("_", " "), most)
 
 
 def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "", frame: Box | None = None) -> Figure:
-    """Four in a row, a pixel for a pixel where images are not large; `frame` (left, top, width, height) in pixels is drawn in each."""
+    """Four in a row, a pixel for a pixel where images are not large; `frame` (left, top, width, height) in pixels is drawn in each.
+
+    An image that is many times as high as it is wide is made smaller, so that it can be looked at.
+    """
     width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
     scale = min(4.5, max(1.8, width / DPI)) / width
-    cells, size = [np.asarray(image) for image in images], (scale * width, scale * height)
+    cells, size = [np.asarray(image) for image in images], (scale * width, min(HIGHEST, scale * height))
     return _grid(cells, captions, columns=4, size=size, gap=0.1, font=8.5, title=title, interpolation="nearest", frame=frame)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from calotype.console import complain
+
 # Fonts that come with matplotlib for formulas, whose codes are no characters, and the one that draws boxes.
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIXSize", "STIXNonUnicode", "DejaVu Sans Display", "DejaVu Serif Display")
+
+_lacking: set[str] = set()  # the first character that no font has: it is told once in a process
 
 
 def words(*texts: str) -> tuple[list[str], dict[str, Any]]:
@@ -23,7 +28,21 @@ def words(*texts: str) -> tuple[list[str], dict[str, Any]]:
     families = dict.fromkeys(family for text in texts for character in text if (family := family_with(character)))
     if families:
         style["family"] = [*_usual_families(), *families]
+    if lacking := {c for text in texts for c in text if c.isprintable() and _shown(c) != c}:
+        _tell_of_fonts(min(lacking))
     return ["".join(map(_shown, text)) for text in texts], style
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text that takes no more room than `most` letters, with an ellipsis where it was cut; characters count as they are drawn."""
+    widths = [_width(character) for character in text]
+    if sum(widths) <= most:
+        return text
+    room, end = most - 1, 0
+    while widths[end] <= room:
+        room -= widths[end]
+        end += 1
+    return text[:end] + "…"
 
 
 def written(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
@@ -57,6 +76,19 @@ def _shown(character: str) -> str:
     if character.isprintable() and (_is_usual(character) or _found(character)):
         return character
     return character.encode("ascii", errors="backslashreplace").decode() if not character.isascii() else repr(character)[1:-1]
+
+
+def _width(character: str) -> int:
+    """Return how many letters' room a character takes: one that is written as its number many, one of East Asia two."""
+    shown = _shown(character)
+    return 2 if shown == character and unicodedata.east_asian_width(character) in "WF" else len(shown)
+
+
+def _tell_of_fonts(character: str) -> None:
+    if _lacking:
+        return
+    _lacking.add(character)
+    complain(f"no installed font has {character} (in a name): pictures have its number; install one, as Noto Sans CJK")
 
 
 def _usual_families() -> list[str]:
