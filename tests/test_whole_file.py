@@ -1,7 +1,11 @@
 """The old file stays until the new one is whole, and nothing is left lying beside it."""
 
+import errno
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,3 +62,35 @@ def test_a_name_as_long_as_can_be(tmp_path: Path) -> None:
             partial.write_text("new")
         assert (tmp_path / name).read_text() == "new"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def falls_over_its_own_cleaning(partial: Path) -> None:
+    """As matplotlib's PDF, whose stream is half closed."""
+    try:
+        raise OSError(errno.ENOSPC, "no space", str(partial))
+    finally:
+        raise AttributeError("no attribute pos")
+
+
+def raises_its_own_kind(partial: Path) -> None:
+    """As torch.save and tifffile."""
+    partial.write_bytes(b"part")
+    raise RuntimeError("[enforce fail] unexpected pos 576 vs 534")
+
+
+@pytest.mark.parametrize("write", [falls_over_its_own_cleaning, raises_its_own_kind])
+def test_a_full_disk_is_named_whatever_the_writer_raises(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "figure.pdf"
+    path.write_text("old")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="No space left on device") as told, whole_file(path) as partial:
+        write(partial)
+    assert told.value.errno == errno.ENOSPC
+    assert told.value.filename == str(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["figure.pdf"]
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="enforce fail"), whole_file(path) as partial:  # the disk has room: a fault of the program
+        raises_its_own_kind(partial)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME = 255  # bytes of a file's name
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FREE = 2**16  # bytes below which a disk is full, for a writer that does not say why it stopped
 
 
 @contextmanager
@@ -30,8 +33,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except BaseException as error:
+        of_the_disk = _fault_of_the_disk(error, path)
         with suppress(OSError):  # of a disk that is read-only now
             partial.unlink(missing_ok=True)
+        if of_the_disk is not None:
+            raise of_the_disk from error
         if isinstance(error, OSError) and error.filename in (None, str(partial)):
             error.filename = str(path)  # which is what a user knows
         raise
+
+
+def _fault_of_the_disk(error: BaseException, path: Path) -> OSError | None:
+    """Return the full disk behind what a writer raised: some fall over it as they close (matplotlib), or raise a kind of their own (torch)."""
+    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno is not None):
+        return None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return OSError(cause.errno, os.strerror(cause.errno), str(path))
+        cause = cause.__cause__ or cause.__context__
+
+    with suppress(OSError):
+        if shutil.disk_usage(path.parent).free < FREE:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return None

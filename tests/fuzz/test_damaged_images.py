@@ -16,8 +16,10 @@ from PIL import Image
 
 from calotype import images
 from calotype.cli_report import report_main
+from calotype.data.jpeg import Jpeg
 from calotype.datasets.characters import mnist
 from calotype.datasets.image_file import read_deep, read_image
+from calotype.datasets.joblib_array import read_array
 from calotype.images import open_image, upright_size
 from calotype.types import UserError
 from fuzz import damaged_images
@@ -165,7 +167,39 @@ def test_a_damaged_file_of_mnist_is_named(name: str, tmp_path: Path) -> None:
         (raw / name).write_bytes(damaged)
         with pytest.raises(UserError, match=rf"{name}: damaged \(its size is not what its first bytes say\)"):
             mnist(str(tmp_path), download=False)
+    if "labels" in name:
+        (raw / name).write_bytes(whole[:9] + b"\x42" + whole[10:])
+        with pytest.raises(UserError, match=rf"{name}: damaged \(a label is 66, and 9 is the last\)"):
+            mnist(str(tmp_path), download=False)
     (raw / name).unlink()
     os.mkfifo(raw / name)
     with pytest.raises(UserError, match=rf"{name}: a pipe, socket or device, and a file of the data set is needed"):
         mnist(str(tmp_path), download=False)
+
+
+def test_an_array_of_joblib_that_is_cut_off_before_its_checksum(tmp_path: Path) -> None:
+    """All its numbers may be there, and nobody could tell whether they are right."""
+    path = tmp_path / "olivetti_py3.pkz"
+    damaged_images.pickled_array(path, random.Random(0))
+    whole = path.read_bytes()
+    assert read_array(path, (400, 4096)).shape == (400, 4096)
+    for length in (len(whole) - 1, len(whole) - 4):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"olivetti_py3.pkz: not the file that scikit-learn makes"):
+            read_array(path, (400, 4096))
+
+
+@pytest.mark.parametrize("change", ["no table", "no size"])
+def test_a_jpeg_whose_header_is_damaged_has_no_operator(change: str, tmp_path: Path) -> None:
+    """It was a KeyError or a division by zero."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (16, 16)).save(path)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0") + 10  # of each component: number, columns and rows, table
+    if change == "no table":
+        data[frame + 3 + 2] = 7
+    else:
+        data[frame + 3 + 1] = 0
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a.jpg: damaged \(a component without a table or a size\)"):
+        Jpeg(file=str(path))

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from calotype.cli_report import report_main
+from calotype.report import page as page_module
 from calotype.report.markup import content_security_policy, fill, script_json, text
 from calotype.report.page import thinned
 from helpers import write_run
@@ -102,6 +103,12 @@ def test_the_policy_allows_the_page_s_own_code_alone() -> None:
     assert "style-src 'sha256-ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs='" in policy
     assert "script-src 'sha256-PiPoFgA5WUoziU9lZOGxNIu9egCI1CxKy3PurtWcAJ0='" in policy
     assert "unsafe" not in policy
+
+
+def test_a_long_name_does_not_stretch_the_page_s_lists() -> None:
+    """A metric of 120 letters made the list of what to sort by as wide as the page."""
+    template = (Path(page_module.__file__).parent / "page.html").read_text()
+    assert "select { max-width: 16rem; }" in template
 
 
 def test_thinned_curves_keep_their_ends_and_extremes() -> None:

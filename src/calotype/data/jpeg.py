@@ -145,6 +145,9 @@ def _read(path: Path) -> tuple[Tensor, tuple[int, int], int]:
     if not is_ycc:
         raise UserError(f"{path}: a JPEG of {len(layers)} components that are not luma and colour; convert it to RGB")
 
+    if any(table not in quantization or not columns or not rows for _, columns, rows, table in layers):
+        raise UserError(f"{path}: damaged (a component without a table or a size); repair or remove the file")
+
     tables = torch.tensor([quantization[layer[3]] for layer in layers]).reshape(-1, 8, 8).expand(3, 8, 8)
     if len(layers) == 1:
         return tables, (1, 1), orientation

@@ -90,7 +90,7 @@ def _idx(kind: str, root: str, download: bool, names: tuple[str, ...]) -> Source
 
 
 def _check_idx(folder: Path) -> None:
-    """Raise UserError for the file of the four, where it is there, whose size is not what its head says; torchvision names none.
+    """Raise UserError for the file of the four, where it is there, that is not what its head says; torchvision names none.
 
     Source: http://yann.lecun.com/exdb/mnist, "file formats": two zero bytes, 8 for bytes, the dimensions, each of their sizes.
     """
@@ -103,12 +103,15 @@ def _check_idx(folder: Path) -> None:
             try:
                 with path.open("rb") as file:
                     head = file.read(4 + 4 * ndim)
+                    labels = file.read() if what == "labels" else b""
             except OSError as error:
                 raise UserError(f"{path}: {error.strerror}") from None
             sizes = [int.from_bytes(head[i : i + 4], "big") for i in range(4, len(head), 4)]
             is_right = head[:4] == bytes([0, 0, 8, ndim]) and len(head) == 4 + 4 * ndim and sizes[1:] in ([], [SIDE, SIDE])
             if not is_right or path.stat().st_size != len(head) + math.prod(sizes):
                 raise UserError(f"{path}: damaged (its size is not what its first bytes say); remove it and fetch it again")
+            if labels and max(labels) > 9:
+                raise UserError(f"{path}: damaged (a label is {max(labels)}, and 9 is the last); remove it and fetch it again")
 
 
 def _missing(kind: str, root: str, error: Exception) -> str:

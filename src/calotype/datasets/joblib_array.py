@@ -25,13 +25,16 @@ def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """
     count = shape[0] * shape[1]
     limit = HEADER_BYTES + 8 * count
+    stream = zlib.decompressobj()
     try:
-        raw = zlib.decompressobj().decompress(path.read_bytes(), limit)
+        raw = stream.decompress(path.read_bytes(), limit)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except zlib.error:
         raise UserError(f"{path}: {_no_array(shape)}") from None
 
+    if not stream.eof:  # cut off, before the checksum it may be; or longer than such an array is
+        raise UserError(f"{path}: {_no_array(shape)}")
     for code in DTYPES:
         dtype = np.dtype(code).newbyteorder("<")
         start = len(raw) - 1 - count * dtype.itemsize
