@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _fault_of_the_disk(error: BaseException, path: Path) -> OSError | None:
-    """Return the full disk behind what a writer raised: some fall over it as they close (matplotlib), or raise a kind of their own (torch)."""
+    """Return the full disk behind what a writer raised: matplotlib falls over it as it closes, torch raises a kind of its own."""
     if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno is not None):
         return None
     cause: BaseException | None = error
