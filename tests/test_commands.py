@@ -81,6 +81,9 @@ def with_closed_output(*arguments: str, module: str = "calotype") -> subprocess.
         "from calotype.cli import main; main(['--help'])",
         "from calotype.cli import main; main(['--version'])",
         "from calotype.cli import main; main(['--cfg', 'job'])",
+        "from calotype.cli import main; main(['-m', 'seed=0,1', 'dry_run=true'])",
+        "import logging, sys; from calotype.closed_pipe import command\n"
+        "logging.basicConfig(stream=sys.stdout, level='INFO'); command(lambda _: logging.info('as Hydra does of a sweep'))()",
         "from calotype.cli_apply import apply_main; apply_main(['--help'])",
         "from calotype.cli_report import rerun_main; rerun_main(['--help'])",
         "from calotype.cli_report import report_main; report_main(['runs'])",

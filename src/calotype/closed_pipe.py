@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 INTERRUPTED = 130
@@ -26,7 +27,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             try:
-                main(arguments)
+                with _logging_stops():
+                    main(arguments)
             finally:
                 sys.stdout.flush()  # not at the interpreter's end, which would print a traceback
         except BrokenPipeError:
@@ -39,6 +41,24 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _logging_stops() -> Iterator[None]:
+    """Let a closed pipe end what logs to it; the logging module prints a traceback for each line instead, and goes on."""
+    before = logging.Handler.handleError
+
+    def handle(handler: logging.Handler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
+            raise error
+        before(handler, record)
+
+    logging.Handler.handleError = handle  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        logging.Handler.handleError = before  # type: ignore[method-assign]
 
 
 def _is_any_closed() -> bool:

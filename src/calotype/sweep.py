@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import check, check_folder, check_root, refused_keys, tell_hydra
+from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain, echo
 from calotype.record_types import RUN, check_types
 from calotype.records import SWEEP, OtherFormatError, read_json, read_metrics, read_record, read_sweep
@@ -121,6 +122,8 @@ def _exits_with_message() -> Iterator[None]:
     except UserError as error:
         complain(str(error))
         raise SystemExit(2) from None
+    except BrokenPipeError:  # as in `calotype -m ... | head -1`
+        raise SystemExit(INTERRUPTED) from None
     except OSError as error:
         complain(str(disk_error(error) or error))
         raise SystemExit(1) from None
