@@ -48,13 +48,13 @@ def _logging_stops() -> Iterator[None]:
     """Let a closed pipe end what logs to it; the logging module prints a traceback for each line instead, and goes on."""
     before = logging.Handler.handleError
 
-    def handle(handler: logging.Handler, record: logging.LogRecord) -> None:
+    def handle(self: logging.Handler, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if isinstance(error, BrokenPipeError):
             raise error
-        before(handler, record)
+        before(self, record)
 
-    logging.Handler.handleError = handle  # type: ignore[method-assign]
+    logging.Handler.handleError = handle  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
