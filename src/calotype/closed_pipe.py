@@ -54,7 +54,7 @@ def _logging_stops() -> Iterator[None]:
             raise error
         before(self, record)
 
-    logging.Handler.handleError = handle  # type: ignore[method-assign,assignment]
+    logging.Handler.handleError = handle  # type: ignore[method-assign]
     try:
         yield
     finally:
