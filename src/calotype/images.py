@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import logging
 import os
 import stat
 import threading
@@ -73,6 +74,8 @@ def set_max_megapixels(limit: float | None) -> None:
 def formats() -> tuple[str, ...]:
     """Return Pillow's names of the formats that are read here: AVIF and HEIF only where their decoders are installed."""
     _silence_libtiff()
+    for logger in ("PIL", "tifffile"):  # what they log as an error, they raise as well
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     names = [*FORMATS]
     if importlib.util.find_spec("PIL._avif") is not None:
         names.append("AVIF")

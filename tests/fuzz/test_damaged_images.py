@@ -139,6 +139,19 @@ def test_a_tiff_that_cannot_be_decoded_is_one_line(tmp_path: Path, capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_pillow_logs_is_no_line_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A TIFF of 16387 samples a pixel was an error by Python's logging, without the file's name, before the one line."""
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    samples = data.index(struct.pack("<HHI", 277, 3, 1))  # the tag, its type, one number
+    data[samples + 8 : samples + 10] = struct.pack("<H", 16387)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a.tif: "):
+        read_image(path)
+    assert caplog.records == []
+
+
 def test_a_picture_that_the_page_leaves_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "run", 0, {"test/eer": 0.1})
     pictures = tmp_path / "run" / "images"
