@@ -30,7 +30,7 @@ def test_the_same_overrides_have_the_same_folder() -> None:
     assert first == sweep.folder_of(["experiment=gan/ring", "--multirun", "seed=0,1"])
     assert first == sweep.folder_of(["-m", "seed=0,1", "experiment=gan/ring", "retry=true", "hydra/launcher=joblib", "dry_run=true"])
     assert first != sweep.folder_of(["-m", "seed=0,2", "experiment=gan/ring"])
-    assert first.startswith("${paths.output_dir}/sweeps/gan-ring-")
+    assert first.startswith("${expanded:${paths.output_dir}}/sweeps/gan-ring-")
 
 
 def test_a_study_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

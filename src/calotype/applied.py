@@ -17,6 +17,7 @@ from calotype.console import complain
 from calotype.data.likeness import Likeness
 from calotype.datasets.image_file import read_image
 from calotype.images import check_file
+from calotype.places import expanded
 from calotype.records import read_json
 from calotype.run_folder import INPUTS
 from calotype.runner import load
@@ -29,7 +30,7 @@ def load_for(run_dir: str | Path, command: str, tasks: Sequence[str], *, points:
     Raises:
         UserError: the run is of another task, or was trained on points and not `points`.
     """
-    task = load_config(Path(run_dir)).task._target_.split(".")[-2]
+    task = load_config(expanded(run_dir)).task._target_.split(".")[-2]
     if task not in tasks:
         raise UserError(f"{run_dir}: a run of task={task}, and {command} needs one of task={' or '.join(tasks)}")
     cfg, module = load(run_dir)
@@ -43,16 +44,16 @@ def look_for(images: Sequence[str | Path]) -> None:
     for path in images:
         if os.path.isdir(path):
             raise UserError(f"{path}: a folder; name the images in it")
-        check_file(Path(path))
+        check_file(expanded(path))
 
 
 def targets_in(out: Path, images: Sequence[str | Path]) -> list[Path]:
     """A PNG file in `out` for each image. Raises UserError where two would be one, or one would take an image's own place."""
-    targets = [out / f"{Path(path).stem}.png" for path in images]
+    targets = [out / f"{expanded(path).stem}.png" for path in images]
     doubles = sorted(path.name for path, count in Counter(targets).items() if count > 1)
     if doubles:
         raise UserError(f"{doubles[0]}: two images would be written to it; rename one")
-    own = {Path(path).resolve() for path in images}
+    own = {expanded(path).resolve() for path in images}
     for target in targets:
         if target.resolve() in own:
             raise UserError(f"{target}: the result would take the image's own place; give another --out")
@@ -76,7 +77,7 @@ class Inputs:
         self, run_dir: str | Path, preprocess: Callable[[Tensor], Tensor], spec: DataSpec, *, invert: bool | Literal["auto"] = False
     ) -> None:
         self.preprocess, self.spec, self.invert = preprocess, spec, invert
-        self.likeness = _likeness(Path(run_dir) / INPUTS)
+        self.likeness = _likeness(expanded(run_dir) / INPUTS)
         if invert == "auto" and self.likeness is None:
             raise UserError(
                 f"{run_dir}: no {INPUTS}, by which auto would know a negative (a run of an earlier version); give true or false"
@@ -88,7 +89,7 @@ class Inputs:
         Raises:
             UserError: which names the file; also where the image is smaller than the run's crop.
         """
-        image = read_image(Path(path), self.spec.channels)
+        image = read_image(expanded(path), self.spec.channels)
         if self.invert is True:
             image = 255 - image
         made = self._made(path, image)

@@ -20,6 +20,7 @@ from calotype.datasets.image_file import read_image
 from calotype.datasets.image_folder import images_in, is_of_a_system
 from calotype.gallery import Gallery, NearestTemplates, locked
 from calotype.metrics.decision import Decision
+from calotype.places import expanded
 from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import DataSpec, UserError
 
@@ -196,7 +197,7 @@ def stylize(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, til
     layout = getattr(torch, str(getattr(cfg.hardware.memory_format, "name", cfg.hardware.memory_format)))
     module = module.to(memory_format=layout)
     for path, target in zip(images, targets, strict=True):
-        given = Given(read_image(Path(path), 3))
+        given = Given(read_image(expanded(path), 3))
         # In single precision on every machine: bfloat16 rounds tiles and the whole differently, by up to two grey levels.
         paint(module, module.network, given, target, tile_pixels=tile_pixels)
         yield str(target)

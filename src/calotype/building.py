@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from calotype.places import with_home
 from calotype.schema import to_plain
 from calotype.types import DataSpec, UserError
 
@@ -47,6 +48,7 @@ def build(node: Plain | DictConfig, key: str = "", /, **given: Any) -> Any:
     """
     if isinstance(node, DictConfig):
         node = cast(Plain, OmegaConf.to_container(node, resolve=True))
+    node = with_home(dict(node))
     with _errors_named(key, node["_target_"]):
         factory = _named(instantiate(dict(node), _partial_=True, _convert_="all"), key)
     return factory if node.get("_partial_") else factory(**given)

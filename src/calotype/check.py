@@ -21,6 +21,7 @@ from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts, shortened
 from calotype.choices import Choices
 from calotype.part_checks import UNUSED, missing_logger, unfit_data, unused_part
+from calotype.places import expanded
 from calotype.run_folder import is_name
 from calotype.schema import AUTO, to_plain
 from calotype.trainer_keys import contradictions, refused
@@ -68,7 +69,7 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
     for line in (*(line for _, line in refused_keys(plain, typed)), *contradictions(plain["trainer"], typed)):
         raise ConfigError(line)
     source = plain["init_from"]
-    if source is not None and not is_resumed and not (Path(source).expanduser() / "run.json").is_file():
+    if source is not None and not is_resumed and not (expanded(source) / "run.json").is_file():
         raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
 
 
@@ -100,7 +101,9 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"name={plain['name']}: must be the name of a folder, without slashes and control characters, up to 200 bytes")
     for key, value in plain["paths"].items():
         check_folder(f"paths.{key}", str(value))
+        plain["paths"][key] = str(expanded(value))
     with open_dict(cfg):
+        cfg.paths = plain["paths"]
         for group in GROUPS:
             cfg.setdefault(group, None)  # ~model takes the key away
             plain.setdefault(group, None)

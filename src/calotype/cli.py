@@ -22,6 +22,7 @@ from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.closed_pipe import command
 from calotype.console import echo, printable
 from calotype.nested_completion import nested_completion
+from calotype.overrides import quoted, with_value
 from calotype.quick_groups import composed_once, quick_groups
 from calotype.records import SWEEP, read_record
 from calotype.run_folder import TakenError, shown, wait_while_running
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["fetch"]:
             return _fetch(given[1:])
         _refuse_options(given)
-        given = _options_first(given)
+        given = quoted(_options_first(given))
         refuse_wrong_choices(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
@@ -146,7 +147,7 @@ def _sweep(given: list[str]) -> None:
     from calotype.sweep_process import started_here
 
     if not sweep.gives_folder(given):
-        given = [*given, f"hydra.sweep.dir={sweep.folder_of(given)}"]
+        given = [*given, with_value("hydra.sweep.dir=", sweep.folder_of(given))]
     sweep.begun.clear()
     failed = False
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from calotype.cli_errors import TRUST, Parser, file_path, one_line_errors
+from calotype.cli_errors import TRUST, Parser, file_path, home_path, one_line_errors
 from calotype.closed_pipe import command
 from calotype.common_options import add_common_options
 from calotype.console import echo
@@ -23,19 +23,19 @@ MAX_IMAGES = 1_000_000  # that are drawn at once
 def apply_main(arguments: Sequence[str] | None = None) -> None:
     """`calotype-apply RUN classify|verify|enroll|identify|gallery|stylize|sample|interpolate|translate|complete|score ...`"""
     parser = Parser(prog="calotype-apply", description="Use a finished run on new inputs.")
-    parser.add_argument("run", help="run folder")
+    parser.add_argument("run", type=home_path, help="run folder")
     parser.add_argument(
         "--max-megapixels", type=float, metavar="N", help="refuse image files of more than so many million pixels (default 250)"
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     commands = parser.add_subparsers(prog="calotype-apply RUN", dest="command", required=True)
     classify = commands.add_parser("classify", help="print the label and probability of each image")
-    classify.add_argument("images", nargs="+", metavar="IMAGE")
+    classify.add_argument("images", nargs="+", type=home_path, metavar="IMAGE")
     classify.add_argument("--top", type=whole(1), default=1, metavar="K", help="print the K likeliest labels (default 1)")
     verify = commands.add_parser("verify", help="same or different: print the verdict on two images")
-    verify.add_argument("images", nargs=2, metavar="IMAGE")
+    verify.add_argument("images", nargs=2, type=home_path, metavar="IMAGE")
     stylize = commands.add_parser("stylize", help="repaint each image in the style that the run learned")
-    stylize.add_argument("images", nargs="+", metavar="IMAGE")
+    stylize.add_argument("images", nargs="+", type=home_path, metavar="IMAGE")
     stylize.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the repainted images")
     sample = commands.add_parser("sample", help="draw new images")
     interpolate = commands.add_parser("interpolate", help="draw images on the way from one to another")
@@ -65,7 +65,7 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
         one.add_argument("--seed", type=whole(0, MAX_SEED), default=0, help="of the draw, 0 and above (default 0)")
         one.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the images, new or empty")
     translate = commands.add_parser("translate", help="make of each image what the run learned to make")
-    translate.add_argument("images", nargs="+", metavar="IMAGE")
+    translate.add_argument("images", nargs="+", type=home_path, metavar="IMAGE")
     translate.add_argument("--out", type=file_path, required=True, metavar="DIR", help="folder of the results")
     for one in (stylize, translate):
         one.add_argument(
@@ -76,15 +76,15 @@ def apply_main(arguments: Sequence[str] | None = None) -> None:
             help="larger images go through the network in tiles of so many pixels, at about 1 GB of memory a million (default 1000000)",
         )
     enroll = commands.add_parser("enroll", help="add people to a gallery; makes the file")
-    enroll.add_argument("folder", metavar="DIR", help="a folder for each person, with one image or more")
+    enroll.add_argument("folder", type=home_path, metavar="DIR", help="a folder for each person, with one image or more")
     identify = commands.add_parser("identify", help="print who of a gallery each image shows, or that nobody is recognized")
-    identify.add_argument("images", nargs="+", metavar="IMAGE")
+    identify.add_argument("images", nargs="+", type=home_path, metavar="IMAGE")
     gallery = commands.add_parser("gallery", help="list, add or remove people")
     actions = gallery.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="print the people and how many templates each has")
     add = actions.add_parser("add", help="add images of one person")
     add.add_argument("name", metavar="NAME")
-    add.add_argument("images", nargs="+", metavar="IMAGE")
+    add.add_argument("images", nargs="+", type=home_path, metavar="IMAGE")
     remove = actions.add_parser("remove", help="take a person out")
     remove.add_argument("name", metavar="NAME")
     for one in (enroll, identify, listing, add, remove):

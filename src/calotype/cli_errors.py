@@ -19,6 +19,7 @@ from yaml import YAMLError
 from calotype.check import ConfigError, nearest, tell_hydra
 from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain
+from calotype.places import expanded
 from calotype.types import UserError
 from calotype.user_errors import disk_error
 
@@ -89,7 +90,12 @@ def file_path(text: str) -> Path:
     """An argument that names a file or folder; an empty one would be the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty path; name a file or folder")
-    return Path(text)
+    return expanded(text)
+
+
+def home_path(text: str) -> str:
+    """An argument that names a file or folder, printed as it is typed but for `~`."""
+    return str(expanded(text)) if text.startswith("~") else text
 
 
 def say(text: str, code: int) -> int:

@@ -15,6 +15,7 @@ from calotype.closed_pipe import command
 from calotype.common_options import add_common_options
 from calotype.console import echo
 from calotype.number_options import MAX_SEED, whole
+from calotype.places import expanded
 from calotype.trust import trusting
 from calotype.types import UserError
 
@@ -173,7 +174,7 @@ def _check_evidence(arguments: Sequence[str]) -> None:
 
 def _battle(arguments: Sequence[str]) -> None:
     parser = Parser(prog="calotype-report battle", description="Two GANs against each other, by each one's discriminator.")
-    parser.add_argument("runs", nargs=2, metavar="RUN")
+    parser.add_argument("runs", nargs=2, type=file_path, metavar="RUN")
     parser.add_argument("--n", type=whole(1), default=2000, help="generated and test images (default 2000)")
     parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, help="of the draw (default 0)")
     parser.add_argument("--trust", action="store_true", help=TRUST)
@@ -204,6 +205,6 @@ def rerun_main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         from calotype.rerun import rerun
 
-        same = rerun(Path(options.run), options.out, trust=options.trust)
+        same = rerun(expanded(options.run), options.out, trust=options.trust)
     if not same:
         raise SystemExit(RUN_ERROR)

@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calotype.check import ConfigError, refuse_wrong_choices, tell
 from calotype.config_file import check_run_config, read_config
+from calotype.overrides import quoted
+from calotype.places import expanded
 from calotype.schema import conf_dir
 from calotype.trust import foreign_targets, is_all_trusted
 from calotype.types import UserError
@@ -30,6 +32,7 @@ def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydr
         folder: of the primary config, config.yaml; the project's by default.
         hydra: keep Hydra's own node.
     """
+    overrides = quoted(overrides)
     refuse_wrong_choices(overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str((folder or conf_dir()).resolve()), version_base="1.3"):
@@ -45,6 +48,7 @@ def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: it is no run folder, its config is damaged, or it names what takes trust.
     """
+    folder = expanded(folder)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
     plain = _run_config(folder / "config.yaml")

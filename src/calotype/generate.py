@@ -19,6 +19,7 @@ from calotype.callbacks.generation_pictures import grid
 from calotype.console import echo
 from calotype.data.levels import quantise
 from calotype.datasets.image_file import read_image
+from calotype.places import expanded
 from calotype.tasks.pixelcnn import PixelLikelihood, check_temperature
 from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import UserError
@@ -113,7 +114,7 @@ def score(run_dir: str | Path, images: Sequence[Path], *, label: str | None = No
     if module.conditional and label is None:
         raise UserError("score: the run is conditional; say the class by --label")
     look_for(images)
-    read = [_at_levels(module, Path(path), resize=resize)[None] for path in images]  # all of them before a figure is told
+    read = [_at_levels(module, expanded(path), resize=resize)[None] for path in images]  # all of them before a figure is told
     for path, pixels in zip(images, read, strict=True):
         with torch.no_grad():
             nats = module(pixels, None if label is None else torch.full((1,), _class(module, label)))
@@ -157,7 +158,7 @@ def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, t
     pair = build(cfg.data.pair)
     channels = module.spec.input_shape[0]
     for path, target in zip(images, targets, strict=True):
-        given = Given.by_pair(read_image(Path(path), module.spec.channels), pair)
+        given = Given.by_pair(read_image(expanded(path), module.spec.channels), pair)
         found = given.read((0, 1), (0, 1)).shape[1]
         if found != channels:
             raise UserError(f"{path}: {found} channels, and the run takes {channels}")

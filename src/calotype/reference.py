@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.compose import compose_config, load_config
 from calotype.console import echo
+from calotype.places import expanded
 from calotype.records import read_record
 from calotype.resume import Start
 from calotype.run_folder import TakenError, has_begun, shown, wait_while_running
@@ -39,7 +40,7 @@ def reference_folder(cfg: DictConfig, train: Callable[..., Any], *, is_main: boo
     named = cfg.task.classifier
     if named != "auto":
         check_reference(cfg)
-        return Path(named)
+        return expanded(named)
 
     chosen = _config(cfg)
     folder = Path(cfg.paths.output_dir) / FOLDER / config_hash(chosen)
@@ -54,7 +55,7 @@ def check_reference(cfg: DictConfig) -> None:
     named = cfg.task.get("classifier")
     if named in (None, "auto"):
         return
-    task = load_config(Path(named)).task._target_.split(".")[-2]
+    task = load_config(expanded(named)).task._target_.split(".")[-2]
     if task != "classification":
         raise UserError(f"task.classifier={named}: a run of task={task}, not of task=classification")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from calotype.compose import directory_of, load_config
 from calotype.console import echo
+from calotype.places import expanded
 from calotype.records import read_metrics, read_record
 from calotype.run_folder import shown
 from calotype.runner import launch
@@ -29,7 +30,7 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
     Raises:
         UserError: there is no finished run in `run_dir`.
     """
-    run_dir = run_dir.expanduser().resolve()
+    run_dir = expanded(run_dir).resolve()
     record = read_record(run_dir)
     if record.get("status") != "finished":
         raise UserError(f"{run_dir}: the run is {record.get('status')}, not finished; there is nothing to compare with")
@@ -37,7 +38,7 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
         raise UserError(f"{run_dir}: it goes on from {record['parent']}, so no command repeats it from its start")
     before = read_metrics(run_dir)
 
-    out = None if out is None else out.expanduser().resolve()
+    out = None if out is None else expanded(out).resolve()
     with directory_of(record), trusting(trust):
         cfg = load_config(run_dir)
         # Not next to the old one, where a table of a sweep would take it for one of its runs.

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calotype.check import ConfigError, locate
 from calotype.compose import compose_config, load_config
+from calotype.overrides import value_of, with_value
 from calotype.schema import conf_dir, flat, to_plain
 from calotype.types import UserError
 
@@ -183,8 +184,8 @@ def _follow(config: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
 
 def _absolute(override: str, here: Path) -> str:
     """A relative path that is typed now is relative to where it is typed."""
-    key, equals, value = override.partition("=")
+    key, value = override.partition("=")[0], value_of(override)
     is_place = key.rpartition(".")[2] in PLACES
     if is_place and value not in ("", "null") and not value.startswith(("~", "$", "/")):
-        return f"{key}{equals}{here / value}"
+        return with_value(override, str(here / value))
     return override

@@ -20,6 +20,8 @@ from calotype.compose import compose_config, directory_of, load_config
 from calotype.console import complain, echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
+from calotype.overrides import quoted, value_of
+from calotype.places import expanded
 from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
 from calotype.resume import Start, changed_config, continue_in
@@ -59,7 +61,8 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
         ConfigError: the config is wrong; nothing was written.
         UserError: found while running; the run folder says failed.
     """
-    resumed = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
+    overrides = quoted(overrides)
+    resumed = [value_of(o) for o in overrides if o.startswith("resume=")]
     if resumed and resumed[-1] not in ("", "null"):
         return resume(Path(resumed[-1]), [o for o in overrides if not o.startswith("resume=")])
 
@@ -67,7 +70,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) 
     cfg = compose_config(overrides, folder=folder, hydra=True)
     check_root(cfg)
     check_folder("hydra.run.dir", cfg.hydra.run.dir)
-    run_dir = Path(cfg.hydra.run.dir)
+    run_dir = expanded(cfg.hydra.run.dir)
     return launch(cfg, run_dir, overrides=overrides, choices=cfg.hydra.runtime.choices, typed=overrides)
 
 
@@ -80,7 +83,8 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
         ConfigError: an override would change what was trained.
         UserError: it is running, or finished and nothing lets it go on.
     """
-    folder = folder.expanduser().resolve()
+    overrides = quoted(overrides)
+    folder = expanded(folder).resolve()
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
     record = read_record(folder)
@@ -181,7 +185,7 @@ def load(run_dir: str | Path, *, checkpoint: str | None = None, trust: bool = Fa
     """
     from calotype.checkpoint_io import read_checkpoint
 
-    folder = Path(run_dir)
+    folder = expanded(run_dir)
     with trusting(trust):
         cfg = load_config(folder)
     record = read_record(folder)
@@ -334,7 +338,7 @@ def _new_folder(cfg: DictConfig, record: Mapping[str, Any], overrides: Sequence[
     """As typed, or where a new run of this kind would lie."""
     for override in overrides:
         if override.startswith("hydra.run.dir="):
-            return Path(override.partition("=")[2]).expanduser().resolve()
+            return expanded(value_of(override)).resolve()
     task = (record.get("choices") or {}).get("task") or record["task"]
     if not is_name(str(task)):
         raise UserError(f"run.json: damaged (task {task})")

@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from calotype.places import expanded
+
 HASH_LENGTH = 8
 AUTO = "auto"  # of a callback's monitor: the metric by which the task itself is judged
 # Keys of trainer that came later: left as they are, they leave the hash as it was.
@@ -24,7 +26,8 @@ LATER = {
 
 
 def register() -> None:
-    """Make the `${config_hash:}` resolver known to Hydra."""
+    """Make the resolvers `${config_hash:}` and `${expanded:PATH}`, which replaces `~`, known to Hydra."""
+    OmegaConf.register_new_resolver("expanded", lambda path: str(expanded(str(path))), replace=True)
     OmegaConf.register_new_resolver("config_hash", lambda *, _root_: config_hash(_root_), replace=True)
 
 

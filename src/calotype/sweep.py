@@ -39,7 +39,7 @@ def folder_of(overrides: Sequence[str]) -> str:
     kept = sorted(o for o in overrides if not o.startswith("-") and not o.lstrip("+~").startswith(HOW))
     what = next((o.partition("=")[2] for key in ("experiment", "task") for o in kept if o.startswith(f"{key}=")), study_of(overrides))
     slug = "".join(c if c.isalnum() or c == "_" else "-" for c in what)[:60]
-    return f"${{paths.output_dir}}/sweeps/{slug}-{hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:HASH_LENGTH]}"
+    return f"${{expanded:${{paths.output_dir}}}}/sweeps/{slug}-{hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:HASH_LENGTH]}"
 
 
 def study_of(arguments: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from calotype.console import echo
 from calotype.grouped_convolutions import keep_in_single_precision
 from calotype.hardware import describe
 from calotype.init_from import take_weights
+from calotype.places import expanded
 from calotype.resume import Start
 from calotype.run_folder import INPUTS, RunRecord, finite, shown, write_json
 from calotype.trainer import make_trainer, name_of
@@ -91,7 +92,7 @@ class Training:
         began = time.perf_counter()
         self.module = module
         if self.cfg.init_from is not None and self.checkpoint is None:
-            taken = take_weights(module, Path(self.cfg.init_from), which=name_of(self.cfg.test_with))
+            taken = take_weights(module, expanded(self.cfg.init_from), which=name_of(self.cfg.test_with))
             if self.record is not None:
                 self.record.update(init_from=taken)
         purge_from = None if self.state is None else self.state["batches"]

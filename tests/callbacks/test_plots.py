@@ -44,7 +44,7 @@ def test_confusion_shades_by_the_row(tmp_path: Path) -> None:
 
 def test_empty_curves_and_long_names(tmp_path: Path) -> None:
     plots.save(plots.curves({"loss": {"train/loss": ([1.0], [0.0])}}, x_label="step"), tmp_path / "e.png")
-    assert plots.shorten("A_very_long_name_indeed") == "A very long name …"
+    assert plots.shorten("A_very_long_name_indeed") == "A_very_long_name_…"
 
 
 def test_confusion_of_a_thousand_classes_shows_those_with_errors(tmp_path: Path) -> None:

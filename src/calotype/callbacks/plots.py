@@ -126,8 +126,8 @@ def curves(panels: dict[str, dict[str, tuple[list[float], list[float]]]], *, x_l
 
 
 def shorten(name: str, most: int = 18) -> str:
-    """Return a name that takes no more room than `most` letters."""
-    return cut(name.replace("_", " "), most)
+    """The name as it is written, or its beginning that takes no more room than `most` letters."""
+    return cut(name, most)
 
 
 def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = "", frame: Box | None = None) -> Figure:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calotype.places import expanded
 from calotype.types import Source, UserError
 
 HDF5 = frozenset({".h5", ".hdf5", ".hdf", ".he5"})
@@ -45,7 +46,7 @@ def arrays(
     """
     if (test_images is None) != (test_labels is None) and (labels is not None or test_images is None):
         raise UserError("dataset.test_images, dataset.test_labels: give both, or none")
-    file = Path(path).expanduser()
+    file = expanded(path)
     with _opened(file) as found:
         has_labels = labels is not None and (labels in found or labels != "labels")
         parts = [_images(file, images, found, layout)]

@@ -12,6 +12,7 @@ import torch
 from calotype.console import complain
 from calotype.datasets.image_file import is_image_file
 from calotype.images import EXTRAS, SUFFIXES
+from calotype.places import expanded
 from calotype.ranges import Positive
 from calotype.types import Source, UserError
 
@@ -42,7 +43,7 @@ def image_folder(root: str, *, name: str = "", channels: Positive = 3, min_image
     Raises:
         UserError: there is no such folder, a class folder is empty, or nothing is left.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if not os.path.isdir(folder):  # pathlib's raises where the name is too long
         raise UserError(f"dataset.root={root}: no such folder; give the folder that holds one sub-folder for each class")
     if channels not in (1, 3):

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from calotype.datasets.image_folder import images_in
+from calotype.places import expanded
 from calotype.ranges import Positive
 from calotype.types import Source, UserError, holding
 
@@ -44,7 +45,7 @@ def whole_photos(*, folder: str | None = None) -> Source:
     files = [next(home.glob(f"{name}.*g")) for name in PHOTOS]
     note = ""
     if folder is not None:
-        home = Path(folder).expanduser()
+        home = expanded(folder)
         more, note = images_in(home) if os.path.isdir(home) else ([], "no such folder")
         if not more:
             raise UserError(f"dataset.folder={folder}: no images in it{f' ({note})' if note else ''}")
