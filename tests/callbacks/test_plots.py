@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
@@ -167,3 +168,19 @@ def test_every_callback_that_draws_is_guarded() -> None:
             draws = isinstance(value, type) and issubclass(value, Callback) and value.__module__ == module.name
             if draws and "plots" in vars(importlib.import_module(module.name)):
                 assert issubclass(value, Pictures), value
+
+
+def test_every_text_of_a_saved_figure_is_readable(tmp_path: Path) -> None:
+    """Titles, labels, annotations and legends that a callback sets by matplotlib's own means are safe, too."""
+    figure = Figure()
+    axis = figure.subplots()
+    axis.plot([1, 2], label="$x^$")
+    axis.set_title("50%$#$ 猫 \U0001f9ff")
+    axis.set_xlabel("_a_ $")
+    axis.annotate("$\\frac$", (0, 1))
+    axis.legend()
+    plots.save(figure, tmp_path / "figure.png")
+    assert not any(text.get_parse_math() for text in (axis.title, axis.xaxis.label, *axis.texts, *axis.get_legend().get_texts()))
+    assert axis.title.get_text().startswith("50%$#$ ")
+    plots.save(figure, tmp_path / "again.png")
+    assert (tmp_path / "figure.png").read_bytes() == (tmp_path / "again.png").read_bytes()

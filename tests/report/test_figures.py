@@ -9,7 +9,7 @@ import pytest
 
 from calotype.cli_report import report_main
 from calotype.report.curves import read_curves
-from calotype.report.figures import curves, factor, parallel
+from calotype.report.figures import curves, factor, parallel, write_figures
 from calotype.report.runs import find_runs
 from calotype.report.table import Table, make_table
 from helpers import write_run
@@ -74,3 +74,24 @@ def test_a_line_for_each_row_in_parallel(study: Path) -> None:
     drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 3]
     assert len(drawn) == 4
     assert sorted(line[-1] for line in map(list, drawn)) == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_names_in_figures_are_text(tmp_path: Path) -> None:
+    """No formula, no box and, since warnings are errors here, no character that the font lacks."""
+    hostile = ("50%$#$", "$x^$", "_{x}", "猫", "\U0001f9ff", "مرحبا")
+    for number, name in enumerate(hostile):
+        for seed in range(2):
+            folder = tmp_path / "runs" / f"{number}-{seed}"
+            config = {"positive": name, "per_class": number % 2}
+            write_run(folder, seed, {"test/eer": 0.1 * number}, f"data.positive={name}", f"data.per_class={number % 2}", data=config)
+            (folder / "metrics.csv").write_text("step,epoch,name,value\n0,0,train/loss,1\n10,0,train/loss,0.5\n")
+    table = make_table("facenet", find_runs([tmp_path / "runs"])[0], ["test/eer"])
+    paths = write_figures(tmp_path / "figures", table)
+    assert len([path for path in paths if path.suffix == ".svg"]) == 4
+
+    # A text is a group with the text in a comment, and a formula is none.
+    factors = (tmp_path / "figures" / "facenet_data.positive_test-eer.svg").read_text()
+    for name in ("50%$#$", "$x^$", "_{x}"):
+        assert f"<!-- {name} -->" in factors
+    curve = (tmp_path / "figures" / "facenet_curve_train-loss.svg").read_text()
+    assert "positive=50%$#$" in curve

@@ -24,6 +24,7 @@ Box = tuple[int, int, int, int]
 
 def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    readable(figure)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, facecolor="white", bbox_inches="tight")
 

@@ -65,6 +65,22 @@ def legend(axis: Any, names: Iterable[str], **options: Any) -> None:
         text.set(**style)
 
 
+def readable(figure: Any) -> None:
+    """Make every text of a figure, but the numbers at its axes, one that can be drawn as it is written.
+
+    Names that stand at an axis go through `words` where they are given to it: matplotlib sets them again as it draws.
+    """
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    at_axes = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if id(text) in at_axes:
+            continue
+        (shown,), style = words(text.get_text())
+        text.set(text=shown, **style)
+
+
 def family_with(character: str) -> str:
     """Return the family of a font that has a character which the usual font lacks; nothing where it has it, or none has."""
     return "" if character.isascii() or _is_usual(character) else _found(character) or ""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from calotype.callbacks.words import readable, words
 from calotype.report.curves import Points, read_curves
 from calotype.report.runs import Row, Run, by_size
 from calotype.report.statistics import summary
@@ -26,7 +26,6 @@ MOST_ROWS = 10  # whose curves can be told apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00", "#7f3f98", "#7a7a7a")
 
 
-@matplotlib.rc_context({"text.parse_math": False})  # a name with $ in it is a name, and no formula
 def write_figures(folder: Path, table: Table) -> list[Path]:
     """All that its rows give something for, below `folder`; the files' names start with the task's."""
     made: dict[str, Figure] = {}
@@ -44,6 +43,7 @@ def write_figures(folder: Path, table: Table) -> list[Path]:
         for form in FORMS:
             path = folder / f"{stem}.{form}"
             with whole_file(path) as partial:
+                readable(figure)
                 figure.savefig(partial, format=form, bbox_inches="tight")
             written.append(path)
     return written
@@ -88,7 +88,8 @@ def factor(table: Table, key: str, metric: str) -> Figure:
         halves = np.nan_to_num([cell.high - cell.mean for _, cell in told])
         label = " ".join(f"{k}={v}" for k, v in others if v)
         axes.errorbar(places, means, yerr=halves, marker="o", capsize=3, color=COLOURS[i % len(COLOURS)], label=label or None)
-    axes.set_xticks(range(len(values)), [value or "(default)" for value in values])
+    names, style = words(*(value or "(default)" for value in values))
+    axes.set_xticks(range(len(values)), names, **style)
     if any(groups) and len(groups) <= MOST_ROWS:
         axes.legend(fontsize=7, frameon=False)
     return figure
@@ -114,7 +115,8 @@ def parallel(table: Table, metric: str) -> Figure:
     for share in (0.0, 0.5, 1.0):
         value = f"{low + share * (high - low):.4g}"
         axes.annotate(value, (len(keys), share), xytext=(4, 2), textcoords="offset points", fontsize=7)
-    axes.set_xticks(range(len(keys) + 1), [*keys, metric], rotation=15)
+    names, style = words(*keys, metric)
+    axes.set_xticks(range(len(keys) + 1), names, rotation=15, **style)
     axes.set_yticks([])
     for i in range(len(keys) + 1):
         axes.axvline(i, color="#999999", linewidth=0.8)
