@@ -11,7 +11,7 @@ from calotype.console import echo
 from calotype.places import expanded
 from calotype.records import read_metrics, read_record
 from calotype.run_folder import shown
-from calotype.runner import launch
+from calotype.runner import confined, launch
 from calotype.schema import config_hash
 from calotype.trust import trusting
 from calotype.types import UserError
@@ -39,8 +39,9 @@ def rerun(run_dir: Path, out: Path | None = None, *, trust: bool = False) -> boo
     before = read_metrics(run_dir)
 
     out = None if out is None else expanded(out).resolve()
+    here = Path.cwd()
     with directory_of(record), trusting(trust):
-        cfg = load_config(run_dir)
+        cfg = confined(load_config(run_dir), run_dir, here)
         # Not next to the old one, where a table of a sweep would take it for one of its runs.
         name = f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}-{config_hash(cfg)}"
         out = out or Path(cfg.paths.output_dir) / "reruns" / name

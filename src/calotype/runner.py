@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from calotype.building import build_data, build_task
 from calotype.check import ConfigError, check, check_folder, check_loggers, check_root
 from calotype.compose import compose_config, directory_of, load_config
+from calotype.confinement import confine
 from calotype.console import complain, echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
@@ -30,7 +31,7 @@ from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
 from calotype.trainer import name_of, quiet
 from calotype.training import Training, evaluate, fit
-from calotype.trust import targets_of, trusting
+from calotype.trust import is_all_trusted, targets_of, trusting
 from calotype.types import DataSpec, UserError
 from calotype.user_code import user_code
 from calotype.user_errors import as_user_error, other_model
@@ -92,6 +93,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
 
     with directory_of(record), trusting(_is_trust_typed(overrides)):
         cfg, changes = changed_config(folder, overrides, record, here)
+        cfg = confined(cfg, folder, here, typed=overrides)
         start = Start(resumed=True, changes=tuple(changes))
         now = _new_overrides(overrides, record)
         typed = [*record.get("overrides", []), *now]
@@ -102,6 +104,12 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
             if not cfg.dry_run:
                 continue_in(folder, parent)
         return launch(cfg, folder, overrides=typed, choices=record.get("choices"), start=start, parent=parent, typed=now)
+
+
+def confined(cfg: DictConfig, folder: Path, here: Path, *, typed: Sequence[str] = ()) -> DictConfig:
+    """The config of the run in `folder`, which writes where its reader would have it, see `confinement`."""
+    own = {"output_dir": "", "data_dir": ""} if is_all_trusted() else to_plain(compose_config([]))["paths"]
+    return OmegaConf.create(confine(to_plain(cfg), folder, own=own, here=here, typed=typed))
 
 
 def launch(
