@@ -147,4 +147,4 @@ def test_a_foreign_run_goes_on_and_again(small_run: Callable[..., Result], tmp_p
     assert json.loads((longer / "run.json").read_text())["parent"] == str(run)
 
     rerun_main([str(run), "--trust"])
-    assert len(list((tmp_path / "elsewhere").rglob("events*"))) == 1
+    assert list((tmp_path / "elsewhere").rglob("events*"))

@@ -27,9 +27,14 @@ REFUSED = {
     "task=pixelcnn dataset=gaussians_2d": r"dataset: gaussians_2d holds points",
     "task=dip dataset=gaussians_2d": r"dataset: gaussians_2d holds points",
     "task=efros_leung dataset=gaussians_2d ~dataset.patch ~dataset.stride": r"gaussians_2d holds points, and task=efros_leung takes images",
-    "dataset=one_image": r"dataset: one_image has no labels, and task=classification needs them",
+    "dataset=one_image": r"dataset: one_image is a single image, and task=classification splits its data",
+    "task=gan dataset=one_image": r"dataset: one_image is a single image, and task=gan splits its data",
+    "task=fast_style dataset=one_image": r"dataset: one_image is a single image, and task=fast_style splits its data",
+    "dataset=whole_photos": r"dataset: whole_photos has no labels, and task=classification needs them",
+    "task=translation model=gan/cycle": r"model: CycleNetworks has no single discriminator; choose model=gan/unet_patch",
+    "task=cyclegan model=gan/unet_patch": r"model: UNetPatch has no way back; choose model=gan/cycle",
     "task=siamese dataset=whole_photos": r"dataset: whole_photos has no labels, and task=siamese needs them",
-    "task=facenet dataset=one_image": r"dataset: one_image has no labels",
+    "task=facenet dataset=one_image": r"dataset: one_image is a single image",
     "task=cgan dataset=whole_photos": r"dataset: whole_photos has no labels",
 }
 ACCEPTED = (
@@ -46,6 +51,10 @@ ACCEPTED = (
     "task=facenet dataset=gaussians_2d model=embedding/pca",
     "task=gan dataset=whole_photos",
     "task=dip dataset=one_image",
+    "task=style_transfer dataset=one_image",
+    "task=pixelcnn data=texture dataset=one_image",
+    "task=cyclegan",
+    "task=translation",
     "task=classification ~scheduler",
 )
 

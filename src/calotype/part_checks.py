@@ -63,6 +63,8 @@ def unfit_data(parts: Mapping[str, Any], networks: Sequence[Any]) -> str:
         model = getattr(parts["task"], "points_model", None)
         remedy = f", or model={model}" if model else ""
         return f"dataset: {dataset.__name__} holds points, and {who} takes images; choose dataset=digits{remedy}"
+    if holds.one and not getattr(data, "takes_one", False):
+        return f"dataset: {dataset.__name__} is a single image, and task={task} splits its data; choose dataset=digits, or a folder"
     if not holds.labels and issubclass(data.batch, LabelledBatch | IdentityBatch | PairBatch):
         return f"dataset: {dataset.__name__} has no labels, and task={task} needs them; choose dataset=digits, or a folder of classes"
     return ""

@@ -244,13 +244,14 @@ class Holds(NamedTuple):
 
     points: bool  # of a vector space, and no images
     labels: bool
+    one: bool  # a single image
 
 
-def holding(*, points: bool = False, labels: bool = True) -> Callable[[Made], Made]:
+def holding(*, points: bool = False, labels: bool = True, one: bool = False) -> Callable[[Made], Made]:
     """Mark a function that returns a Source with what that holds; one without a mark may hold anything."""
 
     def mark(function: Made) -> Made:
-        function.holds = Holds(points, labels)  # type: ignore[attr-defined]
+        function.holds = Holds(points, labels, one)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -42,6 +42,7 @@ class ContentStyle(LightningDataModule):
     """
 
     batch = ContentStyleBatch
+    takes_one: ClassVar = True  # image
 
     def __init__(
         self,

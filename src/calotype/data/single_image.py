@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class SingleImage(LightningDataModule):
     """
 
     batch = SingleImageBatch
+    takes_one: ClassVar = True  # image
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -34,6 +34,7 @@ class TexturePieces(LightningDataModule):
     """
 
     batch = UnlabelledBatch
+    takes_one: ClassVar = True  # image
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from calotype.types import Source, holding
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "brick", "rocket")
 
 
-@holding(labels=False)
+@holding(labels=False, one=True)
 def one_image(*, path: str | None = None, clean: str | None = None) -> Source:
     """The image in `path` as it was observed, with `clean` as its original where that is known; without `path`, `clean` to degrade.
 

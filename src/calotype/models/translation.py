@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class UNetPatch(nn.Module):
         patch_levels: halvings of the discriminator: 2 judges patches of 26x26 pixels, 3 of 54x54.
         residual: what the generator gives is added to the input, where that has the targets' channels; then without normalisation.
     """
+
+    goes_back: ClassVar = False  # from the targets to the inputs
 
     def __init__(
         self,
@@ -58,6 +61,8 @@ class CycleNetworks(nn.Module):
     Args:
         image_shape, input_shape, width, levels, patch_levels: as in `UNetPatch`.
     """
+
+    goes_back: ClassVar = True  # from the targets to the inputs
 
     def __init__(
         self, image_shape: ImageShape, input_shape: ImageShape, *, width: Positive = 32, levels: Positive = 2, patch_levels: Positive = 2

@@ -60,7 +60,7 @@ class CycleGAN(LightningModule):
             raise UserError(f"task.identity_weight={identity_weight}: the two kinds have unlike channels; set it to 0")
         self.spec = spec
         self.model: Any = model(spec.image_shape, spec.input_shape)
-        if not hasattr(self.model, "back"):
+        if not hasattr(self.model, "back"):  # a network of somebody else's
             raise UserError(f"model: {type(self.model).__name__} has no way back; choose model=gan/cycle")
         self.loss: Any = loss()
         if getattr(self.loss, "gradient_penalty", 0):
@@ -73,6 +73,11 @@ class CycleGAN(LightningModule):
         self.earlier = nn.ModuleList(ImageBuffer(buffer, shape) for shape in (spec.image_shape, spec.input_shape))
         self.alarm = AdversarialAlarm()
         self.translations = Translations()
+
+    @staticmethod
+    def mismatch(*, model: Any, **_: Any) -> str:
+        """What keeps these classes from working together, or nothing; check.py asks it before anything is built."""
+        return f"model: {model.__name__} has no way back; choose model=gan/cycle" if not getattr(model, "goes_back", True) else ""
 
     @property
     def alarms(self) -> list[str]:

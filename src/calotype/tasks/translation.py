@@ -63,7 +63,7 @@ class Translation(LightningModule):
         assert spec.input_shape is not None
         self.spec = spec
         self.model: Any = model(spec.image_shape, spec.input_shape)
-        if not hasattr(self.model, "discriminator"):
+        if not hasattr(self.model, "discriminator"):  # a network of somebody else's
             raise UserError(f"model: {type(self.model).__name__} has no single discriminator; choose model=gan/unet_patch")
         self.loss: Any = loss()
         if getattr(self.loss, "gradient_penalty", 0):
@@ -77,6 +77,15 @@ class Translation(LightningModule):
         self.register_buffer("steps", torch.tensor(0))
         self.alarm = AdversarialAlarm()
         self.translations = Translations()
+
+    @staticmethod
+    def mismatch(*, model: Any, **_: Any) -> str:
+        """What keeps these classes from working together, or nothing; check.py asks it before anything is built."""
+        return (
+            f"model: {model.__name__} has no single discriminator; choose model=gan/unet_patch"
+            if getattr(model, "goes_back", False)
+            else ""
+        )
 
     @property
     def alarms(self) -> list[str]:
