@@ -48,9 +48,10 @@ def confine(config: dict[str, Any], run_dir: Path, *, own: Mapping[str, Any], he
         paths["output_dir"] = _changed("paths.output_dir", paths["output_dir"], str(own_output))
 
     # Reading data from anywhere is what the run is for; data that would be downloaded are written.
-    downloads = isinstance(dataset, dict) and dataset.get("download") is True
-    if downloads and not Path(str(dataset.get("root"))).resolve().is_relative_to(own_data) and not DATA_KEYS & keys:
-        dataset = {**dataset, "download": _changed("dataset.download", True, False)}
+    if isinstance(dataset, dict) and dataset.get("download") is True and not DATA_KEYS & keys:
+        root = Path(str(dataset.get("root"))).resolve()
+        if not root.is_relative_to(own_data):
+            dataset = {**dataset, "download": _changed("dataset.download", True, False)}
     allowed = (run_dir.resolve(), Path(str(paths["output_dir"])).resolve())
     return {
         **config,
