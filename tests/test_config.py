@@ -26,6 +26,7 @@ OPTIONS = sorted(
     if p.parent.name != "features" and (group in PARTS or p.parent.relative_to(CONF).as_posix() not in PARTS)
 )
 NEEDS = {
+    "dataset=gaussians_2d": ["model=gan/mlp_gan"],
     "dataset=image_folder": ["dataset.root=/nowhere"],
     "dataset=arrays": ["dataset.path=/nowhere.npz"],
     "data/mask=file": ["data.mask.path=/nowhere"],
@@ -108,6 +109,7 @@ TASKS = {
         **{key: ["facenet"] for key in ["triplet", "triplet_soft", "contrastive", "arcface"]},
         **{key: ["siamese"] for key in ["binary_cross_entropy", "pair_contrastive"]},
     },
+    "dataset": {"gaussians_2d": ["gan"], "one_image": ["dip"], "whole_photos": ["gan"]},  # points, or without labels
     "task/head": {key: ["siamese"] for key in ["weighted_l1", "chi_square", "concatenation", "squared_l2"]},
     "task/stop": {key: ["dip"] for key in ["variance", "held_out", "fixed"]},
     "data/pair": {key: ["translation"] for key in ["grey", "edges", "hole", "small", "inverted", "side_by_side"]},
@@ -127,7 +129,7 @@ FOLDERS = {
 
 def tasks_of(option: str) -> list[str]:
     group, _, name = option.partition("=")
-    return TASKS[group][name] if group in TASKS else ["classification"]
+    return TASKS.get(group, {}).get(name, ["classification"])
 
 
 def needs_of(option: str, task: str) -> list[str]:
@@ -194,6 +196,10 @@ def test_every_part_of_a_recipe_can_be_swapped_by_one_override(experiment: str) 
     recipe = compose(f"experiment={experiment}")
     task = recipe.task._target_.split(".")[-2]
     groups = ["model=", "loss=", *(f"{part}=" for part in PARTS), "optimizer=sgd", "scheduler=step"]
+    if experiment in ("gan/ring", "gan/grid"):  # of points, which the networks of images refuse
+        groups.remove("model=")
+    if task == "efros_leung":  # which trains nothing, and refuses them
+        groups = [group for group in groups if not group.startswith(("optimizer", "scheduler"))]
     if experiment.endswith("/people20"):  # the one that chooses most
         groups += ["dataset=", "hardware="]
     groups = [group for group in groups if "/" in group or recipe.get(group.partition("=")[0], "") is not None]  # a task takes all or none
