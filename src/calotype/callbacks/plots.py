@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from calotype.callbacks.words import cut, legend, titled, words, written
+from calotype.callbacks.words import cut, legend, readable, titled, words, written
 from calotype.images import open_image
 from calotype.whole_file import whole_file
 
