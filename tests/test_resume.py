@@ -19,6 +19,7 @@ import calotype
 from calotype.callbacks.metrics_csv import read_metrics
 from calotype.check import ConfigError
 from calotype.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from calotype.resume import changed_config
 from calotype.types import UserError
 
 SMALL = ["model.widths=[4,8]", "scheduler=none", "hardware=cpu", "hardware.num_threads=1", "logger=none"]
@@ -142,6 +143,14 @@ def test_an_option_that_the_run_has_already_is_no_change(cut: Path, finished: Pa
     calotype.run([f"resume={cut}", "model=small_resnet", "model.widths=[4,8]", "seed=0", "dataset=digits"])
     assert (cut / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
     assert "changes" not in record(cut)
+
+
+def test_an_override_that_a_later_one_replaced_is_a_change(cut: Path) -> None:
+    """`trainer.max_epochs=9 trainer.max_epochs=3` trained 3 epochs; 9 are 6 more."""
+    before = {**record(cut), "overrides": ["trainer.max_epochs=9", "trainer.max_epochs=3"]}
+    _, changes = changed_config(cut, ["trainer.max_epochs=9"], before, Path.cwd())
+    assert [(change.key, change.before, change.now) for change in changes] == [("trainer.max_epochs", 3, 9)]
+    assert changed_config(cut, ["trainer.max_epochs=3"], before, Path.cwd())[1] == []
 
 
 def test_a_learning_rate_keeps_shares_and_schedule(tmp_path: Path) -> None:

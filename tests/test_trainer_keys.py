@@ -54,6 +54,14 @@ def test_presets_and_values_that_ask_for_nothing_are_let_pass(options: list[str]
     checked(*options, "trainer.limit_train_batches=null", "trainer.min_epochs=null", "trainer.max_epochs=-1")
 
 
+@pytest.mark.parametrize("key", ["optimizer.lr=1e-3", "optimizer=sgd", "scheduler=step"])
+@pytest.mark.parametrize("model", FITTED)
+def test_a_fitted_model_has_no_optimizer(model: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key.partition('=')[0]}: .* is fitted at once; leave it out$"):
+        checked(*FITTED[model], key)
+    checked(*FITTED[model], "scheduler=none")
+
+
 def test_what_only_a_fitted_model_does_not_obey() -> None:
     checked("trainer.max_epochs=3", "trainer.limit_train_batches=1", "trainer.gradient_clip_val=1")
     checked("model=linear", "trainer.limit_train_batches=1", "trainer.max_epochs=1")

@@ -312,7 +312,7 @@ def _check_taken(plain: dict[str, Any]) -> None:
     takes = inspect.signature(locate(task, "task")).parameters
     for group in ("model", "loss", "optimizer", "scheduler"):
         if plain[group] is not None and group not in takes:
-            raise ConfigError(f"{group}: {task.rpartition('.')[2]} takes none; leave it out, as {group}=null")
+            raise ConfigError(f"{group}: {task.rpartition('.')[2]} takes none; leave it out, as ~{group}")
 
 
 def _check_plateau(plain: dict[str, Any]) -> None:
@@ -390,11 +390,16 @@ def _check_monitors(plain: dict[str, Any]) -> None:
 
 
 def refused_keys(plain: dict[str, Any], typed: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys of the trainer that the task does not obey, each with a line that says why."""
-    model = plain["model"]
-    is_part = isinstance(model, dict) and "_target_" in model
-    task = locate(str(plain["task"]["_target_"]), "task")
-    yield from refused(task, locate(str(model["_target_"]), "model") if is_part else None, plain["trainer"], typed)
+    """Yield the typed keys that the task or its model does not obey, each with a line that says why."""
+    part = plain["model"]
+    model = locate(str(part["_target_"]), "model") if isinstance(part, dict) and "_target_" in part else None
+    yield from refused(locate(str(plain["task"]["_target_"]), "task"), model, plain["trainer"], typed)
+    if model is None or not hasattr(model, "fit"):
+        return
+    for key in (override.lstrip("+").partition("=")[0] for override in typed):
+        group = re.split(r"[./@]", key)[0]
+        if group in ("optimizer", "scheduler") and plain[group] is not None:
+            yield key, f"{key}: nothing descends here, since {model.__name__} is fitted at once; leave it out"
 
 
 def _data_fits(target: Any, needs: Needs) -> str:

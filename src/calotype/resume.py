@@ -118,11 +118,16 @@ def continue_in(folder: Path, parent: Path) -> None:
         shutil.copy2(parent / "metrics.csv", folder / "metrics.csv")
 
 
+def in_force(record: Mapping[str, Any]) -> set[str]:
+    """Of the overrides of a run the last one of each key, which is the one that holds."""
+    return set({str(one).lstrip("+~").partition("=")[0]: str(one) for one in record.get("overrides", [])}.values())
+
+
 def _sorted_out(overrides: Sequence[str], record: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], list[str]]:
     """Options of groups that may change, and overrides of keys; what the run has already is left out."""
     groups: dict[str, str] = {}
     keys: list[str] = []
-    known = {str(override) for override in record.get("overrides", [])}
+    known = in_force(record)
     chosen: Mapping[str, Any] = record.get("choices") or {}
     for override in overrides:
         key, _, value = override.partition("=")

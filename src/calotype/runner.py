@@ -25,7 +25,7 @@ from calotype.overrides import quoted, value_of
 from calotype.places import expanded
 from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
-from calotype.resume import Start, changed_config, continue_in
+from calotype.resume import Start, changed_config, continue_in, in_force
 from calotype.run_folder import RunRecord, is_name, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
@@ -338,7 +338,7 @@ def _is_trust_typed(overrides: Sequence[str]) -> bool:
 
 
 def _new_overrides(overrides: Sequence[str], record: Mapping[str, Any]) -> list[str]:
-    known = {str(override) for override in record.get("overrides", [])}
+    known = in_force(record)
     return [o for o in overrides if o not in known and not o.startswith(("hydra.", "dry_run=", "trust="))]
 
 
