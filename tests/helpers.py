@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import calotype
 from calotype.cli_report import report_main
 from calotype.records import FORMAT, read_json
 from calotype.run_folder import write_json
@@ -87,6 +89,32 @@ def rewrite(folder: Path, **changes: Any) -> None:
     """Change what a run recorded, as if it had ended so: its seal is right for the files as they are now."""
     record = {**read_json(folder / "run.json"), **changes}
     write_json(folder / "run.json", sealed(record, folder) if FILES in record else record)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the run expects it."""
+
+
+def leave_as_killed(folder: Path) -> None:
+    """Let the record of a run say what that of a killed one does: running, in a process that is there no more."""
+    record = read_json(folder / "run.json")
+    (folder / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
+
+
+def run_until(overrides: Sequence[str], folder: Path, owner: type, hook: str, moment: Callable[[Any], bool]) -> None:
+    """Run in `folder` until `moment` holds after a method of a class, and leave there what a killed run leaves."""
+    whole = getattr(owner, hook)
+
+    def dies(self: Any, *arguments: Any) -> None:
+        whole(self, *arguments)
+        if moment(self):
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, hook, dies)
+        with pytest.raises(Killed):
+            calotype.run([*overrides, f"hydra.run.dir={folder}"])
+    leave_as_killed(folder)
 
 
 class LargestTensor(TorchDispatchMode):

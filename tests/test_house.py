@@ -35,7 +35,8 @@ COMMANDS = [
 SHORTER = {
     "pixelcnn/texture": ["callbacks.textures.size=24", "callbacks.textures.hole=8"],
     "style_transfer/": ["data.size=64"],
-    "dip/denoise model": ["data.crop_to=32"],
+    "dip/denoise model": ["data.shrink=8"],
+    "pixelcnn/efros_leung": ["callbacks.pictures.hole=12", "callbacks.pictures.sample=48"],
 }
 
 
@@ -129,9 +130,16 @@ def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reference classifiers of GANs, each trained once for all commands."""
+    return tmp_path_factory.mktemp("judges")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_commands_run(
     command: str,
+    judges: Path,
     readme_run: Path,
     faces_run: Path,
     style_run: Path,
@@ -147,6 +155,8 @@ def test_readme_commands_run(
             targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
             assert program[1] in targets
         return
+    Path("outputs").mkdir()
+    Path("outputs/judges").symlink_to(judges)
     (Path.cwd() / "photos").symlink_to(image_root)
     (Path.cwd() / "people").symlink_to(image_root)
     (Path.cwd() / "experiments").symlink_to(REPOSITORY / "experiments")

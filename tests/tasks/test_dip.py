@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,9 @@ import torch
 from PIL import Image
 
 import calotype
+from calotype.tasks.dip import DeepImagePrior
 from calotype.types import UserError
+from helpers import run_until
 
 SMALL = [
     "task=dip", "model.channels=[16,16]", "model.latent_channels=8", "hardware=cpu", "hardware.num_threads=1", "logger=none",
@@ -211,18 +211,9 @@ def test_goes_on_where_it_was_cut_off(run) -> None:  # type: ignore[no-untyped-d
     whole = run(*options)
     folder = whole.run_dir.parent / "cut"
     clean = whole.run_dir.parent / "clean.png"
-    code = (
-        "import os, calotype, sys\n"
-        "from calotype.tasks.dip import DeepImagePrior\n"
-        "end = DeepImagePrior.on_train_batch_end\n"
-        "def die(self, *a):\n"
-        "    end(self, *a)\n"
-        "    if self.progress['job'] == 1 and self.progress['iteration'] == 45: os._exit(9)\n"
-        "DeepImagePrior.on_train_batch_end = die\n"
-        "calotype.run(sys.argv[1:])\n"
-    )
-    overrides = [*SMALL, *options, f"dataset.clean={clean}", f"hydra.run.dir={folder}"]
-    assert subprocess.run([sys.executable, "-c", code, *overrides], check=False).returncode == 9
+    moment = {"job": 1, "iteration": 45}
+    run_until([*SMALL, *options, f"dataset.clean={clean}"], folder, DeepImagePrior, "on_train_batch_end",
+              lambda task: moment.items() <= task.progress.items())  # fmt: skip
     resumed = calotype.run([f"resume={folder}"])
     assert (resumed.run_dir / "images/restored.tif").read_bytes() == (whole.run_dir / "images/restored.tif").read_bytes()
     figures = [r.metrics for r in (whole, resumed)]

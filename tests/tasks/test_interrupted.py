@@ -14,6 +14,7 @@ import calotype
 from calotype.callbacks.run_state import RunState
 from calotype.rerun import rerun
 from calotype.types import UserError
+from helpers import Killed, leave_as_killed
 from protocols import kill_and_resume
 from protocols.kill_and_resume import COMMANDS, differences
 
@@ -24,10 +25,6 @@ TRAINED = [task for task in COMMANDS if task not in ("efros_leung", "visualise")
 def command(task: str, folder: Path) -> list[str]:
     """The default hardware, but for the cores that other tests take."""
     return [*kill_and_resume.command(task, folder), "hardware.num_threads=1"]
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of the run expects it."""
 
 
 def in_the_second_epoch(self: RunState, trainer: Any, module: Any, *_: Any) -> None:
@@ -59,8 +56,7 @@ def test_interrupted_twice_and_run_again(task: str, tmp_path: Path, capsys: pyte
             patch.setattr(RunState, hook, moment)
             with pytest.raises(Killed):
                 calotype.run(start)
-        record = json.loads((killed / "run.json").read_text())
-        (killed / "run.json").write_text(json.dumps({**record, "status": "running", "pid": 2**30}))
+        leave_as_killed(killed)
         start = [f"resume={killed}"]
 
     calotype.run(start)

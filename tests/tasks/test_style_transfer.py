@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,9 @@ from PIL import Image
 
 import calotype
 from calotype import apply
+from calotype.tasks.style_transfer import StyleTransfer
 from calotype.types import UserError
+from helpers import run_until
 
 PLAIN = ["hardware=cpu", "hardware.num_threads=1", "logger=none"]
 LAYERS = ["task.content_layers={relu2_1: 1.0}", "task.style_layers={relu1_1: 1.0, relu2_1: 1.0}"]
@@ -140,18 +140,8 @@ def test_goes_on_where_it_was_cut_off(run) -> None:  # type: ignore[no-untyped-d
     options = ["task.scales=[0.7,1]", "data.steps_per_epoch=4"]
     whole = run(*options)
     folder = whole.run_dir.parent / "cut"
-    code = (
-        "import os, calotype, sys\n"
-        "from calotype.tasks.style_transfer import StyleTransfer\n"
-        "end = StyleTransfer.on_train_batch_end\n"
-        "def die(self, *a):\n"
-        "    end(self, *a)\n"
-        "    if self.step == 10: os._exit(9)\n"
-        "StyleTransfer.on_train_batch_end = die\n"
-        "calotype.run(sys.argv[1:])\n"
-    )
-    overrides = [*SMALL, *LAYERS, f"dataset.path={whole.run_dir.parent}/photo.png", *options, f"hydra.run.dir={folder}"]
-    assert subprocess.run([sys.executable, "-c", code, *overrides], check=False).returncode == 9
+    photo = f"dataset.path={whole.run_dir.parent}/photo.png"
+    run_until([*SMALL, *LAYERS, photo, *options], folder, StyleTransfer, "on_train_batch_end", lambda task: task.step == 10)
     resumed = calotype.run([f"resume={folder}"])
     assert (resumed.run_dir / "images/result.png").read_bytes() == (whole.run_dir / "images/result.png").read_bytes()
     assert resumed.metrics["loss"] == whole.metrics["loss"]
