@@ -22,7 +22,7 @@ class StubVerifier:
 
     by_squared_distance, hash = True, "model"
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         self.decision = self
 
     def embed(self, images: list[Path]) -> tuple[torch.Tensor, str]:

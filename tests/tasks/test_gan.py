@@ -280,7 +280,7 @@ def test_only_real_images_are_changed_on_their_way_to_a_classifier() -> None:
 
 
 def test_points_are_no_images(run) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UserError, match=r"multiples of 4.*gan/mlp_gan"):
+    with pytest.raises(UserError, match=r"holds points, and DCGAN takes images.*model=gan/mlp_gan"):
         run("model=gan/dcgan", start=[o for o in POINTS if "model" not in o])
 
 

@@ -22,7 +22,7 @@ class Divergence(Callback):
     epochs count.
 
     Raises:
-        UserError: the loss or a weight is infinite or not a number.
+        UserError: the loss, a weight, or what validation compares is infinite or not a number.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,9 @@ class Divergence(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
+            # Finite weights may give outputs that are not; a task that sees it says so here.
+            if told := getattr(pl_module, "diverged", ""):
+                self._fail(trainer, told)
             for name, value in trainer.callback_metrics.items():
                 if name.startswith("val/") and name.endswith(LOSSES) and not value.isfinite().all():
                     self._fail(trainer, f"{name} is {float(value)}")

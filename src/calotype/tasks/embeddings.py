@@ -71,7 +71,12 @@ def measure_of(distance: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor,
 
 
 def report(module: LightningModule, stage: str, evaluation: Evaluation) -> None:
-    """Log the figures; after a test say which could not be had, and why."""
+    """Log the figures; after a test say which could not be had, and why.
+
+    Embeddings that are no longer numbers give none, which `callbacks.divergence` reads in `module.diverged`.
+    """
+    is_finite = bool(evaluation.distances.isfinite().all())
+    module.diverged = "" if is_finite else f"distances of {stage} pairs are no longer numbers"  # type: ignore[assignment]
     for name, value in evaluation.figures.items():
         module.log(f"{stage}/{name}", value, prog_bar=name in ("eer", "accuracy"), sync_dist=True)
     if module.trainer.is_global_zero and stage == "test":
