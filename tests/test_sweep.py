@@ -220,6 +220,42 @@ def test_a_study_whose_file_is_not_there(tmp_path: Path, capsys: pytest.CaptureF
     assert "--config-name stdy: no stdy.yaml in the folder that --config-dir names" in capsys.readouterr().err
 
 
+SEARCHED = ["hydra/sweeper=search", "hydra.sweeper.metric=val/accuracy", "hydra.sweeper.direction=maximize"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["seed=range(0)"], "seed=range(0): has no values"),
+        (["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be"),
+        ([*SEARCHED, "hydra.sweeper.n_trials=0", "optimizer.lr=interval(0.1,1)"], "hydra.sweeper.n_trials=0: must be"),
+        ([*SEARCHED, "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1,0.1)"], "optimizer.lr=interval(1,0.1): "),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_sweep_of_nothing_is_refused(options: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "joblib" in " ".join(options):
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `launchers` is not installed")
+    if "search" in " ".join(options):
+        pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    with pytest.raises(SystemExit):
+        main(["-m", *FAST, *options])
+    told = capsys.readouterr().err
+    assert told.startswith(f"calotype: {line}")
+    assert told.count("\n") == 1
+    assert not list(Path().rglob("run.json"))
+
+
+def test_a_study_that_does_not_say_multirun_is_no_single_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It trained one run of the defaults, and passed over the grid."""
+    (tmp_path / "study.yaml").write_text("defaults: [config, _self_]\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n")
+    with pytest.raises(SystemExit) as left:
+        main(["--config-dir", str(tmp_path), "--config-name", "study"])
+    assert left.value.code == 2
+    assert "hydra.sweeper.params: its values (seed) are of a sweep; add -m, or hydra.mode: MULTIRUN" in capsys.readouterr().err
+    assert not list(Path().rglob("run.json"))
+
+
 def test_dry_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["-m", *FAST, "seed=range(5)", "dry_run=true"])

@@ -79,6 +79,8 @@ def _report_parser() -> Parser:
 
 def _refuse_paths(options: argparse.Namespace) -> None:
     """What can be said before any run is read."""
+    if options.bundle is not None and options.bundle.is_dir():
+        raise UserError(f"--bundle {options.bundle}: a folder; name the run first, as calotype-report {options.bundle} --bundle")
     if options.share and options.page is None:
         raise UserError("--share: it is of the page; add --page FILE")
     if options.page is not None and options.page.is_dir():

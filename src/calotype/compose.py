@@ -83,8 +83,8 @@ def _run_config(path: Path) -> dict[str, Any]:
         names = ", ".join(one[:MAX_LENGTH] for one in foreign[:MAX_TARGETS])
         more = f" and {len(foreign) - MAX_TARGETS} more" if len(foreign) > MAX_TARGETS else ""
         raise ConfigError(
-            f"{path}: names {names}{more}, no parts of Calotype's or of a plug-in; a run of "
-            "somebody else's may execute anything by them: where you trust it, add --trust (calotype: trust=true)"
+            f"{path}: names {names}{more}, which Calotype and its plug-ins do not define and which may do anything; "
+            "if you trust this run, add --trust (calotype: trust=true)"
         )
     if not is_all_trusted() and (text := _interpolation(plain)):
         raise ConfigError(f"{path}: holds the interpolation {text}, and a run writes values; write the value, or add --trust")

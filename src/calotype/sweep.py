@@ -93,10 +93,16 @@ class CheckEveryJob(Callback):
         with _exits_with_message():
             check_root(config)
             _check_folders(config, "run")
+            if params := config.hydra.sweeper.get("params"):
+                raise UserError(
+                    f"hydra.sweeper.params: its values ({', '.join(map(str, params))}) are of a sweep; add -m, or hydra.mode: MULTIRUN"
+                )
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **kwargs: Any) -> None:
         with _exits_with_message():
             _check_folders(config, "sweep")
+            if config.hydra.launcher.get("n_jobs") == 0:
+                raise UserError("hydra.launcher.n_jobs=0: must be a whole number other than 0 (-1: one for each core)")
         command = typed(config)
         _move_params(config)
         sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
@@ -162,7 +168,12 @@ def jobs_of(config: DictConfig) -> list[list[str]]:
     sweeper = config.hydra.sweeper
     if "paired" in sweeper and not sweeper.paired:
         raise UserError("hydra/sweeper=paired: say what goes together, as 'hydra.sweeper.paired=[optimizer.lr,data.batch_size]'")
-    return paired_jobs(OverridesParser.create().parse_overrides(typed(config)), sweeper.get("paired") or [])
+    parsed = OverridesParser.create().parse_overrides(typed(config))
+    jobs = paired_jobs(parsed, sweeper.get("paired") or [])
+    if not jobs:
+        empty = next(one for one in parsed if one.is_sweep_override() and not list(one.sweep_iterator()))
+        raise UserError(f"{empty.input_line}: has no values, so that there is no job")
+    return jobs
 
 
 def look_ahead(config: DictConfig, command: Sequence[str]) -> None:

@@ -45,6 +45,12 @@ def as_user_error(error: BaseException) -> UserError | None:
             return UserError(other_model(Path("checkpoints/last.ckpt"), cause))
         if isinstance(cause, RuntimeError) and (watched := re.search(r"metric `(\S+)` which is not available", str(cause))):
             return UserError(f"callbacks: {watched[1]} is watched, and this data gives no such metric; give another callbacks.NAME.monitor")
+        if isinstance(cause, ValueError) and (interval := re.search(r"`val_check_interval` \((\S+)\) must be less", str(cause))):
+            few = re.search(r"training batches \((\d+)\)", str(cause))
+            batches = f"the {few[1]} training batches" if few else "the training batches"
+            return UserError(
+                f"trainer.val_check_interval={interval[1]}: more than {batches} of an epoch; give fewer, or a share of them as 0.5"
+            )
         cause = cause.__cause__ or cause.__context__
     return None
 

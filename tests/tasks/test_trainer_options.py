@@ -17,6 +17,8 @@ import calotype
 from calotype.callbacks.divergence import Divergence
 from calotype.callbacks.run_state import RunState
 from calotype.check import ConfigError
+from calotype.types import UserError
+from helpers import FAST
 from tasks.test_every_task import PLAIN, TASKS
 
 IN_BATCHES = ["classification", "siamese", "facenet", "fast_style", "gan", "cgan", "translation", "cyclegan", "pixelcnn"]
@@ -160,3 +162,8 @@ def test_min_steps_goes_on_where_something_would_stop(task: str, tmp_path: Path,
 
 def vector(module: Any) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters() if p.requires_grad] or [torch.zeros(0)])
+
+
+def test_an_interval_of_more_batches_than_there_are_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^trainer.val_check_interval=99: more than the 2 training batches of an epoch; give fewer"):
+        calotype.run([*FAST, "trainer.val_check_interval=99", f"hydra.run.dir={tmp_path}/run"])

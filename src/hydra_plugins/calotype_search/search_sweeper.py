@@ -66,7 +66,7 @@ class SearchSweeper(Sweeper):
         self._optuna()
         typed = [f"{key}={value}" for key, value in (self.params or {}).items()] + list(arguments)
         parsed = OverridesParser.create().parse_overrides(typed)
-        space = {str(one.key_or_group): _distribution(one) for one in parsed if one.is_sweep_override()}
+        space = {str(one.key_or_group): _space(one) for one in parsed if one.is_sweep_override()}
         fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
         if not space:
             raise UserError("hydra/sweeper=search: nothing to search; give values such as optimizer.lr=tag(log,interval(1e-4,1e-1))")
@@ -126,12 +126,28 @@ class SearchSweeper(Sweeper):
             raise UserError(f"hydra.sweeper.direction={self.directions}: one for each of hydra.sweeper.metric={self.metrics}")
         if wrong := [one for one in self.directions if one not in ("maximize", "minimize")]:
             raise UserError(f"hydra.sweeper.direction={wrong[0]}: must be maximize | minimize")
+        for name in ("n_trials", "n_jobs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"hydra.sweeper.{name}={value}: must be a whole number (>= 1)")
         if self.pruner and len(self.metrics) > 1:
             raise UserError("hydra.sweeper.pruner: trials of several metrics cannot be pruned; set it to null")
         for kind, name in (("samplers", self.sampler), ("pruners", self.pruner)):
             if name and not hasattr(getattr(optuna, kind), name):
                 raise UserError(f"hydra.sweeper.{kind[:-1]}={name}: no such class in optuna.{kind}")
         return optuna
+
+
+def _space(override: Override) -> Any:
+    """The distribution of what was typed.
+
+    Raises:
+        UserError: an interval or range without anything in it.
+    """
+    try:
+        return _distribution(override)
+    except ValueError as error:
+        raise UserError(f"{override.input_line}: {' '.join(str(error).split())[:120]}") from None
 
 
 def _distribution(override: Override) -> Any:
