@@ -126,10 +126,10 @@ class SearchSweeper(Sweeper):
             raise UserError(f"hydra.sweeper.direction={self.directions}: one for each of hydra.sweeper.metric={self.metrics}")
         if wrong := [one for one in self.directions if one not in ("maximize", "minimize")]:
             raise UserError(f"hydra.sweeper.direction={wrong[0]}: must be maximize | minimize")
-        for name in ("n_trials", "n_jobs"):
-            value = getattr(self, name)
+        for key in ("n_trials", "n_jobs"):
+            value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"hydra.sweeper.{name}={value}: must be a whole number (>= 1)")
+                raise UserError(f"hydra.sweeper.{key}={value}: must be a whole number (>= 1)")
         if self.pruner and len(self.metrics) > 1:
             raise UserError("hydra.sweeper.pruner: trials of several metrics cannot be pruned; set it to null")
         for kind, name in (("samplers", self.sampler), ("pruners", self.pruner)):
