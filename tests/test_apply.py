@@ -317,6 +317,7 @@ def test_black_on_white_digits_are_named_and_turned(digits_run: Path, tmp_path: 
     assert "black0.png: unlike the training images, score " in warnings[0]
     assert "99 % of the validation images' are below" in warnings[0]
     assert warnings[0].endswith("; its negative is like them (--invert auto takes it)")
+    assert len(labels([black[0], black[0]])[1]) == 1
     turned, warnings = labels(black, "--invert", "auto")
     assert turned == right
     assert len(warnings) <= 3

@@ -77,6 +77,7 @@ class Inputs:
         self, run_dir: str | Path, preprocess: Callable[[Tensor], Tensor], spec: DataSpec, *, invert: bool | Literal["auto"] = False
     ) -> None:
         self.preprocess, self.spec, self.invert = preprocess, spec, invert
+        self._named: set[str] = set()  # files that were warned of: one may be given twice
         self.likeness = _likeness(expanded(run_dir) / INPUTS)
         if invert == "auto" and self.likeness is None:
             raise UserError(
@@ -105,6 +106,9 @@ class Inputs:
         if is_negative and self.invert == "auto":
             return 255 - image, negative, fit(negative, self.spec)
 
+        if str(path) in self._named:
+            return image, made, pixels
+        self._named.add(str(path))
         hint = "; its negative is like them (--invert auto takes it)" if is_negative else ""
         below = f"99 % of the validation images' are below {self.likeness.threshold:.1f}"
         difference = self.likeness.difference(pixels)
