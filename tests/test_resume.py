@@ -19,7 +19,7 @@ import calotype
 from calotype.callbacks.metrics_csv import read_metrics
 from calotype.check import ConfigError
 from calotype.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from calotype.resume import changed_config
+from calotype.resume import Change, changed_config, refuse_less
 from calotype.types import UserError
 
 SMALL = ["model.widths=[4,8]", "scheduler=none", "hardware=cpu", "hardware.num_threads=1", "logger=none"]
@@ -124,6 +124,34 @@ def test_what_may_change_acts_and_is_recorded(cut: Path) -> None:
     assert {one["step"] for one in told["changes"]} == {read_step(cut, 3)}
     assert {"loss.label_smoothing", "name", "trainer.log_every_n_steps"} <= set(changes)
     assert told["overrides"] == [*begun_with, *(o for o in [*more, "trainer.log_every_n_steps=5"] if o != "hardware=cpu")]
+
+
+LESS = {
+    "trainer.max_epochs=2": "trainer.max_epochs=2: the run has 3 epochs already",
+    "trainer.max_epochs=0": "trainer.max_epochs=0: the run has 3 epochs already",
+    "trainer.max_steps=1": "trainer.max_steps=1: the run has [0-9]+ steps already",
+}
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+@pytest.mark.parametrize("override", LESS)
+def test_less_than_was_trained_is_refused(override: str, status: str, finished: Path, cut: Path, tmp_path: Path) -> None:
+    folder = finished if status == "finished" else cut
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=LESS[override]) as error:
+        calotype.run([f"resume={folder}", override, f"hydra.run.dir={tmp_path}/further"])
+    assert len(str(error.value)) < 200
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "further").exists()
+
+
+def test_what_was_trained_already_may_be_the_limit_of_a_run_that_was_cut_off(cut: Path) -> None:
+    done = record(cut)["steps"]
+    refuse_less(cut, record(cut), [Change("trainer.max_steps", -1, done), Change("trainer.max_epochs", 3, -1)])
+    with pytest.raises(ConfigError, match=f"has {done} steps already; give more"):
+        refuse_less(cut, {"status": "finished"}, [Change("trainer.max_steps", -1, done)])
+    with pytest.raises(ConfigError, match=f"task.steps=1: the run has {done} steps already"):
+        refuse_less(cut, record(cut), [Change("task.steps", 9, 1)])
 
 
 def test_rerun_names_what_was_changed_on_the_way() -> None:
@@ -342,7 +370,7 @@ def test_relative_paths_from_another_directory(image_root: Path, tmp_path: Path,
 
 
 def test_a_place_that_others_lie_below_moves_them_along(tmp_path: Path) -> None:
-    from calotype.resume import changed_config
+    from calotype.resume import Change, changed_config, refuse_less
 
     folder = tmp_path / "run"
     folder.mkdir()

@@ -25,6 +25,8 @@ SPEED_KEYS = ("num_workers", "ram_budget_mb")
 PLACES = ("root", "path", "file", "folder", "data_dir", "output_dir")
 # Beginnings of the keys that say how long a training takes: one that had ended goes on where they change.
 LIMITS = ("trainer.max_", "trainer.min_", "callbacks.early_stopping", "task.")
+# Keys that say how much is trained: what a checkpoint's note calls what was done, and in words.
+COUNTED = {"trainer.max_epochs": ("epochs", "epochs"), "trainer.max_steps": ("step", "steps"), "task.steps": ("step", "steps")}
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,42 @@ def changed_config(folder: Path, overrides: Sequence[str], record: Mapping[str, 
                 f"init_from={folder} starts another run from its weights"
             )
     return cfg, changes
+
+
+def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
+    """Refuse a limit below what was trained already: the config would tell of another training than the one that was done.
+
+    Args:
+        record: run.json of the run in `folder`; a finished run takes more than it has, one that was cut off no less.
+
+    Raises:
+        ConfigError: a limit is too low.
+        UserError: no checkpoint can be read.
+    """
+    limits = [change for change in changes if change.key in COUNTED and _is_limit(change.now)]
+    if not limits:
+        return
+
+    from calotype.callbacks.run_state import KEY
+    from calotype.checkpoint_io import first_good_checkpoint, read_checkpoint
+
+    path, _ = first_good_checkpoint(folder / "checkpoints", ("last", "best"))
+    if path is None:
+        return  # it starts over
+    state = read_checkpoint(path)[KEY]
+    is_finished = record.get("status") == "finished"
+    for change in limits:
+        name, words = COUNTED[change.key]
+        if change.now < state[name] or (is_finished and change.now == state[name]):
+            raise ConfigError(
+                f"{change.key}={change.now}: the run has {state[name]} {words} already; "
+                f"give {'more' if is_finished else 'no less'}, or start another run"
+            )
+
+
+def _is_limit(value: Any) -> bool:
+    """Whether it is a number of epochs or steps; -1 and null are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def continue_in(folder: Path, parent: Path) -> None:

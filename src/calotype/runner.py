@@ -25,7 +25,7 @@ from calotype.overrides import quoted, value_of
 from calotype.places import expanded
 from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
-from calotype.resume import Start, changed_config, continue_in, in_force
+from calotype.resume import Start, changed_config, continue_in, in_force, refuse_less
 from calotype.run_folder import RunRecord, is_name, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, to_plain
@@ -81,7 +81,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
     A finished run goes on in a new folder, which names it as its parent, where `overrides` let it train longer.
 
     Raises:
-        ConfigError: an override would change what was trained.
+        ConfigError: an override would change what was trained, or a limit is below what was.
         UserError: it is running, or finished and nothing lets it go on.
     """
     overrides = quoted(overrides)
@@ -93,6 +93,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
 
     with directory_of(record), trusting(_is_trust_typed(overrides)):
         cfg, changes = changed_config(folder, overrides, record, here)
+        refuse_less(folder, record, changes)
         cfg = confined(cfg, folder, here, typed=overrides)
         start = Start(resumed=True, changes=tuple(changes))
         now = _new_overrides(overrides, record)
