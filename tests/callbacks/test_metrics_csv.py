@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import calotype
 from calotype.callbacks.metrics_csv import MetricsCsv, read_metrics
 from calotype.callbacks.run_state import State
 
@@ -71,3 +74,19 @@ def test_a_run_that_goes_back_to_before_its_first_line_has_a_heading(tmp_path: P
     second.log_metrics({"test/loss": 1.0}, step=9)
     assert [line.split(",")[:4] for line in path.read_text().splitlines()] == whole
     assert whole[0] == ["step", "epoch", "name", "value"]
+
+
+SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=3"]
+QUICK = ["logger=none", "hardware=cpu", "hardware.num_threads=1", "~callbacks.pictures"]
+TASKS = {
+    "cgan": ["task=cgan", "task.classifier=null", "task.samples=100", "model=gan/dcgan_light", "model.width=2"],
+    "classification": ["model.widths=[4]"],
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_epochs_of_few_batches_are_logged(task: str, tmp_path: Path) -> None:
+    """Fewer batches than trainer.log_every_n_steps: a line at the end of each epoch."""
+    run = calotype.run([*SHORT, *QUICK, *TASKS[task], f"hydra.run.dir={tmp_path}/run"])
+    losses = [(step, epoch) for step, epoch, name, _ in read_metrics(run.run_dir / "metrics.csv") if name in ("train/d_loss", "train/loss")]
+    assert losses == [(2, 0), (5, 1)]

@@ -34,7 +34,8 @@ class RunState(Callback):
     """Writes a `State` into each checkpoint, and takes up where the checkpoint of a resumed run left off.
 
     Training that ended in a checkpoint is not taken up again: Lightning does not remember that a callback or the task
-    asked for the end. Rows of metrics.csv that a resumed run is about to write again are removed first.
+    asked for the end. Rows of metrics.csv that a resumed run is about to write again are removed first. Training is logged
+    once an epoch at least.
 
     Args:
         csv: the logger that writes metrics.csv.
@@ -93,6 +94,13 @@ class RunState(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.fit_seconds, self._started = self.seconds(), 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # An epoch of fewer batches would end without a line of the training, and a short run without any. Not in `make_trainer`:
+        # how many there are is known now.
+        batches_of_epoch = trainer.num_training_batches
+        if 0 < batches_of_epoch < trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            trainer.log_every_n_steps = int(batches_of_epoch)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         first = batch[0] if isinstance(batch, tuple | list) and batch else batch
