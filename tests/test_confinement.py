@@ -27,8 +27,8 @@ def config(**changes: Any) -> dict[str, Any]:
     return {"paths": {"output_dir": "outputs", "data_dir": "data"}, "dataset": {"root": "data"}, "logger": None, "callbacks": {}, **changes}
 
 
-def confined(tmp_path: Path, *typed: str, **changes: Any) -> dict[str, Any]:
-    return confine(config(**changes), tmp_path / "run", own=OWN, here=tmp_path, typed=typed)
+def confined(tmp_path: Path, *typed: str, told: list[str] | None = None, **changes: Any) -> dict[str, Any]:
+    return confine(config(**changes), tmp_path / "run", own=OWN, here=tmp_path, typed=typed, told=[] if told is None else told)
 
 
 # What a config holds -> what is made of it.
@@ -80,20 +80,23 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", REDIRECTED)
-def test_redirected(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_redirected(case: str, tmp_path: Path) -> None:
     changes, is_right = REDIRECTED[case]
-    assert is_right(confined(tmp_path, **changes), tmp_path)
-    assert capsys.readouterr().err.count("chosen by the run, not by you") == 1
+    told: list[str] = []
+    assert is_right(confined(tmp_path, told=told, **changes), tmp_path)
+    (line,) = told
+    assert "chosen by the run, not by you" in line
 
     with trusting():
-        assert confined(tmp_path, **changes) == config(**changes)
-    assert capsys.readouterr().err == ""
+        assert confined(tmp_path, told=told, **changes) == config(**changes)
+    assert told == [line]
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_kept(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert confined(tmp_path, **KEPT[case]) == config(**KEPT[case])
-    assert capsys.readouterr().err == ""
+def test_kept(case: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    assert confined(tmp_path, told=told, **KEPT[case]) == config(**KEPT[case])
+    assert told == []
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -108,13 +111,37 @@ def test_what_is_typed_is_the_user_s_own(tmp_path: Path) -> None:
     assert confined(tmp_path, "paths.output_dir=/mine", "logger.a.save_dir=/mine", **changes) == config(**changes)
 
 
-def test_a_run_in_its_own_output_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_of_a_moved_run_is_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current directory is the one where the run was started, as `resume=` makes it."""
+    (tmp_path / "before").mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    told: list[str] = []
+    assert confined(tmp_path, told=told)["paths"]["output_dir"] == str(tmp_path / "outputs")
+    assert told == []
+
+
+def test_nothing_is_told_before_a_fault_of_the_config(
+    small_run: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_run("trainer.max_epochs=1", "model.widths=[4]").run_dir
+    changed = yaml.safe_load((run / "config.yaml").read_text())
+    changed["paths"]["output_dir"] = str(tmp_path / "elsewhere")
+    (run / "config.yaml").write_text(yaml.safe_dump(changed))
+    rewrite(run)
+    for wrong in ("trainer.max_epoch=3", "trainer.max_epochs=many"):
+        with pytest.raises(SystemExit):
+            cli.main([f"resume={run}", wrong])
+        assert "chosen by the run" not in capsys.readouterr().err
+
+
+def test_a_run_in_its_own_output_folder(tmp_path: Path) -> None:
     """Moved or not, own runs go on as they were, from any directory."""
     there = tmp_path / "there"
     changes = {"paths": {"output_dir": str(there), "data_dir": "data"}}
     run = there / "classification" / "default" / "run"
-    assert confine(config(**changes), run, own=OWN, here=tmp_path)["paths"]["output_dir"] == str(there)
-    assert capsys.readouterr().err == ""
+    told: list[str] = []
+    assert confine(config(**changes), run, own=OWN, here=tmp_path, told=told)["paths"]["output_dir"] == str(there)
+    assert told == []
 
 
 def test_links_out_of_the_folder(tmp_path: Path) -> None:

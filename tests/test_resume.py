@@ -97,7 +97,9 @@ REFUSED = {
     "dataset=textures": "dataset=textures: .* was trained with dataset=digits",
     "optimizer._target_=torch.optim.AdamW": "another kind of optimizer",
     "task.flip_test=true": "two different trainings",
-    "experiment=classification/mnist": "was trained with experiment=None",
+    "experiment=classification/mnist": "was trained with experiment=null",
+    "debug=fast": "trained with debug=null",
+    "init_from=RUN": "init_from=RUN: resume= goes on from the run's own weights; give one of the two",
 }
 
 
@@ -165,6 +167,35 @@ def test_rerun_names_what_was_changed_on_the_way() -> None:
 def read_step(folder: Path, epochs: int) -> int:
     """The optimizer steps of so many epochs."""
     return epochs * (record(folder)["steps"] // record(folder)["epochs"])
+
+
+@pytest.mark.parametrize("more", [["dry_run=true"], ["optimizer.lr=0.01"], ["name=other"], []])
+def test_a_finished_run_says_how_it_trains_on(more: list[str], finished: Path) -> None:
+    with pytest.raises(UserError, match=r"is finished; trainer\.max_epochs=N above its 3 trains on"):
+        calotype.run([f"resume={finished}", *more])
+
+
+def test_a_place_that_is_no_run_folder(finished: Path, tmp_path: Path) -> None:
+    for place in ("config.yaml", "checkpoints", "checkpoints/last.ckpt"):
+        with pytest.raises(ConfigError, match=f"^resume={finished}/{place}: lies within a run; give its folder {finished}$"):
+            calotype.run([f"resume={finished}/{place}"])
+    with pytest.raises(ConfigError, match="/nope: no such folder"):
+        calotype.run([f"resume={tmp_path}/nope"])
+
+
+@pytest.mark.parametrize("key", ["resume", "init_from", "dataset.root", "+dataset.path", "task.classifier"])
+def test_an_unset_variable_is_no_path(key: str, tmp_path: Path) -> None:
+    kind = ["task=gan", "task.samples=100"] if key == "task.classifier" else ["dataset=image_folder"] if key == "dataset.root" else []
+    with pytest.raises(ConfigError, match=f"^{key.lstrip('+')}=: give a (run folder|path), or null for none$"):
+        calotype.run([f"hydra.run.dir={tmp_path}/run", *kind, f"{key}="])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_takes_no_empty_path(cut: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^resume=: give a run folder"):
+        calotype.run([f"resume={cut}", "resume="])
+    with pytest.raises(ConfigError, match=r"^dataset\.root=: give a path"):
+        calotype.run([f"resume={cut}", "+dataset.root="])
 
 
 def test_an_option_that_the_run_has_already_is_no_change(cut: Path, finished: Path) -> None:
@@ -370,8 +401,6 @@ def test_relative_paths_from_another_directory(image_root: Path, tmp_path: Path,
 
 
 def test_a_place_that_others_lie_below_moves_them_along(tmp_path: Path) -> None:
-    from calotype.resume import Change, changed_config, refuse_less
-
     folder = tmp_path / "run"
     folder.mkdir()
     config = calotype_config("dataset=mnist", "paths.data_dir=/old/data")

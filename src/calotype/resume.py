@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from calotype.check import ConfigError, locate
 from calotype.compose import compose_config, load_config
 from calotype.overrides import value_of, with_value
+from calotype.places import expanded
+from calotype.run_folder import TakenError
 from calotype.schema import conf_dir, flat, to_plain
 from calotype.types import UserError
 
@@ -94,12 +96,53 @@ def changed_config(folder: Path, overrides: Sequence[str], record: Mapping[str, 
         Change(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if key not in COMMANDS and old.get(key) != new.get(key)
     ]
     for change in changes:
+        if change.key == "init_from" and change.now is not None:
+            raise ConfigError(f"init_from={change.now}: resume= goes on from the run's own weights; give one of the two")
         if reason := _refusal(change, to_plain(before)):
             raise ConfigError(
-                f"{change.key}={change.now}: the run was trained with {change.before}, {reason}; "
+                f"{change.key}={_typed(change.now)}: the run was trained with {_typed(change.before)}, {reason}; "
                 f"init_from={folder} starts another run from its weights"
             )
     return cfg, changes
+
+
+def _typed(value: Any) -> str:
+    """As it is typed in an override."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run_folder_of(typed: Path) -> Path:
+    """The run folder that `resume=` names.
+
+    Raises:
+        ConfigError: there is none; of a place within a run folder, that folder is named.
+    """
+    folder = expanded(typed).resolve()
+    if (folder / "config.yaml").is_file():
+        return folder
+    for parent in folder.parents[:3]:
+        if (parent / "config.yaml").is_file() and (parent / "run.json").is_file() and os.path.lexists(folder):
+            raise ConfigError(f"resume={typed}: lies within a run; give its folder {parent}")
+    if not folder.is_dir():
+        raise ConfigError(f"resume={typed}: no such folder; give a run folder, which has a config.yaml")
+    raise ConfigError(f"resume={typed}: not a run folder (it has no config.yaml)")
+
+
+def refuse_finished(folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Say of a finished run how it could train on.
+
+    Raises:
+        TakenError: it is finished.
+    """
+    if record.get("status") != "finished":
+        return
+    task = locate(config["task"]["_target_"], "task")
+    key = "trainer.max_epochs"
+    if "max_epochs" in getattr(task, "ignores", {}):
+        key = "task.steps" if "steps" in getattr(task, "may_change", ()) else ""
+    done = record.get("epochs" if key == "trainer.max_epochs" else "steps")
+    further = f"{key}=N above its {done} trains on, " if key and done is not None else ""
+    raise TakenError(f"{folder} is finished; {further}calotype-rerun runs it again")
 
 
 def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
@@ -178,7 +221,7 @@ def _sorted_out(overrides: Sequence[str], record: Mapping[str, Any], folder: Pat
             groups[key] = value
         else:
             raise ConfigError(
-                f"{override}: {folder} was trained with {key}={chosen.get(key)}, which resume= cannot change; "
+                f"{override}: {folder} was trained with {key}={_typed(chosen.get(key))}, which resume= cannot change; "
                 f"init_from={folder} starts another run from its weights"
             )
     return groups, keys

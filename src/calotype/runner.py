@@ -22,13 +22,13 @@ from calotype.console import complain, echo
 from calotype.hardware import own_processes
 from calotype.loggers import closed_loggers
 from calotype.overrides import quoted, value_of
-from calotype.places import expanded
+from calotype.places import expanded, is_place
 from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
-from calotype.resume import Start, changed_config, continue_in, in_force, refuse_less
+from calotype.resume import Start, changed_config, continue_in, in_force, refuse_finished, refuse_less, run_folder_of
 from calotype.run_folder import RunRecord, is_name, shown, write_json, write_text
 from calotype.run_log import LOG, logged
-from calotype.schema import config_hash, to_plain
+from calotype.schema import config_hash, flat, to_plain
 from calotype.trainer import name_of, quiet
 from calotype.training import Training, evaluate, fit
 from calotype.trust import is_all_trusted, targets_of, trusting
@@ -85,32 +85,50 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
         UserError: it is running, or finished and nothing lets it go on.
     """
     overrides = quoted(overrides)
-    folder = expanded(folder).resolve()
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"{folder}: not a run folder (it has no config.yaml)")
+    folder = run_folder_of(folder)
     record = read_record(folder)
     here = Path.cwd()
 
     with directory_of(record), trusting(_is_trust_typed(overrides)):
         cfg, changes = changed_config(folder, overrides, record, here)
         refuse_less(folder, record, changes)
-        cfg = confined(cfg, folder, here, typed=overrides)
-        start = Start(resumed=True, changes=tuple(changes))
         now = _new_overrides(overrides, record)
+        cfg = confined(cfg, folder, here, typed=overrides, new=now)
+        start = Start(resumed=True, changes=tuple(changes))
+        if not start.goes_further:
+            refuse_finished(folder, record, to_plain(cfg))
         typed = [*record.get("overrides", []), *now]
         parent = None
         if record.get("status") == "finished" and start.goes_further:
             parent, folder = folder, _new_folder(cfg, record, overrides)
-            check(cfg, is_resumed=True, typed=now)
             if not cfg.dry_run:
                 continue_in(folder, parent)
         return launch(cfg, folder, overrides=typed, choices=record.get("choices"), start=start, parent=parent, typed=now)
 
 
-def confined(cfg: DictConfig, folder: Path, here: Path, *, typed: Sequence[str] = ()) -> DictConfig:
-    """The config of the run in `folder`, which writes where its reader would have it, see `confinement`."""
+def confined(cfg: DictConfig, folder: Path, here: Path, *, typed: Sequence[str] = (), new: Sequence[str] = ()) -> DictConfig:
+    """The config of the run in `folder`, which writes where its reader would have it, see `confinement`; it is checked.
+
+    Args:
+        typed: what is typed now, `new`: what of it the run does not have already.
+    """
     own = {"output_dir": "", "data_dir": ""} if is_all_trusted() else to_plain(compose_config([]))["paths"]
-    return OmegaConf.create(confine(to_plain(cfg), folder, own=own, here=here, typed=typed))
+    refuse_empty(to_plain(cfg))
+    told: list[str] = []
+    cfg = OmegaConf.create(confine(to_plain(cfg), folder, own=own, here=here, typed=typed, told=told))
+    check(cfg, is_resumed=True, typed=new)
+    for line in told:
+        echo(line, error=True)
+    return cfg
+
+
+def refuse_empty(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a path that is empty, as an unset variable of a shell leaves it: it would be the current folder."""
+    for key, value in flat(config).items():
+        if value != "" or key.partition(".")[0] in ("logger", "callbacks") or not is_place(key):
+            continue
+        what = "a run folder" if key in ("resume", "init_from") else "a path"
+        raise ConfigError(f"{key}=: give {what}, or null for none")
 
 
 def launch(
@@ -147,6 +165,7 @@ def _launch(
     parent: Path | None,
     typed: Sequence[str],
 ) -> Result:
+    refuse_empty(to_plain(cfg))
     check(cfg, is_resumed=start.resumed, typed=typed)
     check_loggers(to_plain(cfg))
     check_reference(cfg)
