@@ -167,6 +167,7 @@ def _launch(
 ) -> Result:
     refuse_empty(to_plain(cfg))
     check(cfg, is_resumed=start.resumed, typed=typed)
+    _refuse_shares(cfg.data)
     check_loggers(to_plain(cfg))
     check_reference(cfg)
     run_dir = run_dir.resolve()
@@ -194,6 +195,18 @@ def _launch(
             raise
         raise type(known)(f"{known} ({shown(run_dir / LOG)})") from error
     return Result(metrics, run_dir, module)
+
+
+def _refuse_shares(data: Any) -> None:
+    """Raise ConfigError for shares of validation and test that leave nothing to train on, before there is a run folder."""
+    from calotype.data.splits import check_shares
+
+    shares = [data.get(f"{side}_fraction") for side in ("val", "test")]
+    if all(isinstance(share, int | float) for share in shares):
+        try:
+            check_shares(*shares)
+        except UserError as error:
+            raise ConfigError(str(error)) from None
 
 
 def load(run_dir: str | Path, *, checkpoint: str | None = None, trust: bool = False) -> tuple[DictConfig, Any]:
@@ -289,6 +302,7 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
     import torch
     from pytorch_lightning import seed_everything
 
+    from calotype.data.items import Items
     from calotype.data.summary import summary
     from calotype.models.pretrained import downloads_in
 
@@ -302,6 +316,8 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
 
     with downloads_in(Path(cfg.paths.data_dir)):
         datamodule = build_data(cfg)
+        if isinstance(items := getattr(datamodule, "items", None), Items):
+            items.load()  # here, so that damaged files are told before a network is made
         data_seconds = time.perf_counter() - began
         if record is not None and (line := summary(datamodule)):
             echo(line)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from calotype.data.items import Items, with_labels
+import calotype
+from calotype.check import ConfigError
+from calotype.data.items import Items, select, with_labels
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
+from calotype.datasets.arrays import arrays
+from calotype.datasets.image_folder import image_folder
 from calotype.images import max_megapixels, set_max_megapixels
 from calotype.types import Source, UserError
 
@@ -134,3 +140,33 @@ def test_workers_know_the_limit_of_pixels(tmp_path: Path) -> None:
         assert max_megapixels() == 2
     finally:
         set_max_megapixels(None)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_unreadable_files_are_told_together(first: int, image_root: Path) -> None:
+    """The first with what is wrong with it, and two more by name, whether or not the first of all is among them."""
+    source = image_folder(str(image_root))
+    assert not isinstance(source.items, torch.Tensor)
+    bad = source.items[first : first + 7]
+    for path in bad:
+        path.write_bytes(b"" if path == bad[0] else path.read_bytes()[:60])
+    told = f"{bad[0]}: an empty file; repair or remove it; nor can be read: {bad[1].name}, {bad[2].name} and 4 more"
+    with pytest.raises(UserError, match=f"^{re.escape(told)}$"):
+        Items(source, Preprocess(), ram_budget=2**30).load()
+
+
+def test_unreadable_files_are_told_before_the_network(image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (image_root / "dark" / "3.png").write_bytes(b"")
+    run = ["dataset=image_folder", f"dataset.root={image_root}", "hardware=cpu", "logger=none", f"hydra.run.dir={tmp_path}/run"]
+    with pytest.raises(UserError, match=r"3\.png: an empty file; repair or remove it \("):
+        calotype.run(run)
+    assert "trained parameters" not in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"data\.val_fraction=0\.9 and data\.test_fraction=0\.2: .* together below 1"):
+        calotype.run([*run, f"hydra.run.dir={tmp_path}/none", "data.val_fraction=0.9", "data.test_fraction=0.2"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_arrays_without_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 8, 8), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"has no labels \(its file holds none; see dataset\.labels\)"):
+        select(arrays(str(tmp_path / "a.npz")), None, None)

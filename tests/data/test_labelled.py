@@ -97,7 +97,8 @@ def test_refuses(image_root: Path) -> None:
         "data.classes: digits has no class 'x'": lambda: make(digits(), classes=["x"]),
         "data.largest_classes=11": lambda: make(digits(), largest_classes=11),
         "data.positive=eleven": lambda: make(digits(), positive="eleven"),
-        "has 1 class, and telling apart takes two": lambda: make(digits(), classes=["1"]),
+        r"^data.classes=\[1\]: 1 class of digits, and it takes 2 or more": lambda: make(digits(), classes=["1"]),
+        r"^data.classes=\[3,3\]: 1 class of digits": lambda: make(digits(), classes=[3, 3]),
         "has no labels": lambda: make(image_folder(str(image_root / "dark"))),
         "batch_size=0": lambda: make(source, batch_size=0),
     }

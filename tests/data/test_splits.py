@@ -45,6 +45,24 @@ def test_class_too_small() -> None:
     stratified_split([0, 0, 0, 0, 1], val=0, test=0, seed=0, class_names=("many", "lone"))
 
 
+def too_small(name: str, **options) -> str:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError) as error:
+        stratified_split([0, 0, 0, 0, 1], **{"val": 0.1, "test": 0.2, "seed": 0, "class_names": ("many", name), **options})
+    assert len(str(error.value)) < 200
+    return str(error.value)
+
+
+def test_what_helps_a_class_that_is_too_small() -> None:
+    assert too_small("true/nested/deep").endswith("; a nested folder is a class of its own")
+    assert too_small("lone").endswith(", or set data.val_fraction or data.test_fraction to 0")
+    assert too_small("lone", val=0).endswith(", or set data.test_fraction to 0")
+    assert too_small("lone", official_test=[True, False, False, False, False]).endswith(", or set data.val_fraction to 0")
+    too_small("n" * 250)
+    only_tested = too_small("lone", official_test=[False, False, False, False, True], val=0)
+    assert only_tested.startswith("class 'lone' has no training images (all 1 are in the test or val set): add images")
+    assert "fraction" not in only_tested
+
+
 @pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0, 1)])
 def test_impossible_shares(val: float, test: float) -> None:
     for split in (lambda: make(val=val, test=test), lambda: identity_split(LABELS, val=val, test=test, seed=0)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,12 @@ from calotype.images import max_megapixels, set_max_megapixels, upright_size
 from calotype.types import LabelledBatch, Source, UserError
 
 CHUNK_BYTES = 2**22  # of images that are preprocessed together
+NAMED = 2  # files that cannot be read, beside the first
 FILES_AT_ONCE = 64  # that a thread decodes one after the other
+
+
+class UnreadableError(UserError):
+    """A file that cannot be decoded; there may be others."""
 
 
 class Items(Dataset[Any]):
@@ -32,7 +37,7 @@ class Items(Dataset[Any]):
         self.labels = labels_of(source)
         self.preprocess = preprocess
         self.kept: Tensor | None = None
-        first = self._make(0)
+        first = self._first()
         if not isinstance(source.items, Tensor) and preprocess.size is None:
             # Files may differ in size, which would show only in the middle of training.
             self._check_sizes(first)
@@ -59,6 +64,19 @@ class Items(Dataset[Any]):
             self._fill_from_files(kept)
         self.kept = kept
 
+    def _first(self) -> Tensor:
+        """Return the first item. Raises UserError where it cannot be read, which names the other such files as well."""
+        try:
+            return self._make(0)
+        except UnreadableError as error:
+            faults = {0: str(error)}
+            for i in range(1, len(self.source)):
+                try:
+                    self._make(i)
+                except UnreadableError as other:
+                    faults[i] = str(other)
+            raise UserError(self._told(faults)) from None
+
     def _leaves(self, items: Tensor) -> bool:
         """Whether the items are kept as the source has them: points, images at full depth, and those that nothing is done to."""
         if items.dtype != torch.uint8:
@@ -77,9 +95,14 @@ class Items(Dataset[Any]):
     def _fill_from_files(self, kept: Tensor) -> None:
         """Threads that each write images to their places; one image is decoded in each at a time."""
 
+        faults: dict[int, str] = {}
+
         def fill(numbers: range) -> None:
             for i in numbers:
-                kept[i] = self._alike(i)  # checked: an assignment would stretch one channel over three
+                try:
+                    kept[i] = self._alike(i)  # checked: an assignment would stretch one channel over three
+                except UnreadableError as error:
+                    faults[i] = str(error)
 
         parts = [range(start, min(start + FILES_AT_ONCE, len(kept))) for start in range(0, len(kept), FILES_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock
@@ -89,6 +112,15 @@ class Items(Dataset[Any]):
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        if faults:
+            raise UserError(self._told(faults))
+
+    def _told(self, faults: Mapping[int, str]) -> str:
+        """One line on the files, by number, that cannot be read: what is wrong with the first, and which others they are."""
+        first, *others = sorted(faults)
+        names = [Path(str(self.source.items[i])).name for i in others]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return faults[first] + (f"; nor can be read: {', '.join(names[:NAMED])}{more}" if names else "")
 
     def pixels(self, index: Tensor) -> Tensor:
         if self.kept is not None:
@@ -138,9 +170,13 @@ class Items(Dataset[Any]):
 
     def _make_from(self, path: Path) -> Tensor:
         try:
-            return self.preprocess(read_image(path, self.source.channels))
+            image = read_image(path, self.source.channels)
         except UserError as error:
-            raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+            raise UnreadableError(_with_path(error, path)) from None
+        try:
+            return self.preprocess(image)
+        except UserError as error:
+            raise UserError(_with_path(error, path)) from None
 
     def _check_sizes(self, first: Tensor) -> None:
         """Raise UserError where images that are not brought to one size differ in it, as a viewer shows them."""
@@ -183,6 +219,10 @@ class _As:
         return self.batch(*parts)
 
 
+def _with_path(error: UserError, path: Path) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
 def images_of(items: Items, numbers: Sequence[int], most: int | None, seed: int) -> tuple[Tensor, Tensor]:
     """Up to `most` of these items in [0, 1] and their labels, drawn by the seed where there are more."""
     index = torch.tensor(numbers)
@@ -200,7 +240,8 @@ def labels_of(source: Source) -> Tensor:
 def select(source: Source, classes: Sequence[str | int] | None, largest: int | None, *, least: int = 2) -> Source:
     """The source with fewer classes, items renumbered; refuses fewer than `least`: two, for what is to tell them apart."""
     if source.labels is None:
-        raise UserError(f"dataset {source.name} has no labels (no class folders), and they are needed here")
+        where = "its file holds none; see dataset.labels" if isinstance(source.items, Tensor) else "no class folders"
+        raise UserError(f"dataset {source.name} has no labels ({where}), and they are needed here")
     names = source.class_names
     keep = list(range(len(names)))
     if classes is not None:
@@ -214,8 +255,12 @@ def select(source: Source, classes: Sequence[str | int] | None, largest: int | N
             raise UserError(f"data.largest_classes={largest}: {source.name} has {len(keep)} classes, take 2 to {len(keep)}")
         counts = torch.bincount(source.labels, minlength=len(names)).tolist()
         keep = sorted(sorted(keep, key=lambda i: (-counts[i], names[i]))[:largest])
+    if len(keep) < least and classes is not None:
+        given = ",".join(str(name) for name in classes)
+        raise UserError(f"data.classes=[{given}]: {len(keep)} class of {source.name}, and it takes {least} or more; name others, too")
     if len(keep) < least:
-        raise UserError(f"dataset {source.name} has {len(keep)} class, and telling apart takes two; add a class folder")
+        what = "give data of more classes" if isinstance(source.items, Tensor) else "add a class folder"
+        raise UserError(f"dataset {source.name} has {len(keep)} class, and telling apart takes two; {what}")
     if len(keep) == len(names):
         return source
     chosen = torch.isin(source.labels, torch.tensor(keep)).nonzero()[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from calotype.types import Source, UserError
 
 SIDES = ("train", "val", "test")
+LONG = 32  # letters of a class's name that a message has room for
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def stratified_split(
     Raises:
         UserError: the shares are impossible, or a class has too few items to stand on every side that is asked for.
     """
-    _check_shares(val, test)
+    check_shares(val, test)
     items = np.asarray(labels)
     none = np.zeros(len(items), dtype=bool)
     in_test, in_val = (none if mask is None else np.asarray(mask, dtype=bool) for mask in (official_test, official_val))
@@ -62,16 +63,30 @@ def stratified_split(
         num_test = 0 if official_test is not None else _share(test, len(rest))
         num_val = 0 if official_val is not None else _share(val, len(rest))
         if len(rest) - num_test - num_val < 1:
-            wanted = 1 + num_test + num_val
-            kind = " training" if len(rest) < len(order) else ""  # others are in the official sets
-            raise UserError(
-                f"class {name!r} has {len(rest)}{kind} image(s), the split needs {wanted}: add images, leave the class out "
-                "(data.classes, dataset.min_images), or set data.val_fraction or data.test_fraction to 0"
-            )
+            raise UserError(_too_small(name, len(order), len(rest), {"val": num_val, "test": num_test}))
         sides["test"] += [*fixed[0].tolist(), *rest[:num_test].tolist()]
         sides["val"] += [*fixed[1].tolist(), *rest[num_test : num_test + num_val].tolist()]
         sides["train"] += rest[num_test + num_val :].tolist()
     return Split(**{side: tuple(sorted(chosen)) for side, chosen in sides.items()})
+
+
+def _too_small(name: str, num: int, num_free: int, taken: Mapping[str, int]) -> str:
+    """Say what to do about a class that cannot stand on every side.
+
+    Args:
+        num: its images, `num_free`: those in no official set.
+        taken: side -> images that its share would take.
+    """
+    who = f"class {name if len(name) <= LONG else name[:LONG] + '...'!r}"
+    if not num_free:
+        return f"{who} has no training images (all {num} are in the test or val set): add images, or leave it out (data.classes)"
+    kind = " training" if num_free < num else ""
+    told = f"{who} has {num_free}{kind} image(s), the split needs {1 + sum(taken.values())}: add images, leave it out "
+    told += "(data.classes, dataset.min_images)"
+    if "/" in name:
+        return f"{told}; a nested folder is a class of its own"
+    shares = " or ".join(f"data.{side}_fraction" for side, n in taken.items() if n)
+    return f"{told}, or set {shares} to 0"
 
 
 def official_sets(source: Source) -> dict[str, Any]:
@@ -141,7 +156,7 @@ def identity_split(
     Raises:
         UserError: the shares are impossible, there are too few identities or folders, or one is in two official sets.
     """
-    _check_shares(val, test)
+    check_shares(val, test)
     items = np.asarray(labels)
     what = "identities"
     if by_folder:
@@ -205,6 +220,7 @@ def _share(share: float, n: int) -> int:
     return 0 if share == 0 else max(1, round(share * n))
 
 
-def _check_shares(val: float, test: float) -> None:
+def check_shares(val: float, test: float) -> None:
+    """Raise UserError where shares of validation and test leave nothing to train on."""
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise UserError(f"data.val_fraction={val} and data.test_fraction={test}: each 0 or more, together below 1")
