@@ -66,6 +66,22 @@ def test_resumed_before_the_first_checkpoint_starts_over(tmp_path: Path) -> None
     assert calotype.run([f"resume={tmp_path}/a"]).metrics == whole.metrics
 
 
+UNTRAINED = ["trainer.limit_train_batches=0", "trainer.max_time=00:00:00:00"]
+
+
+@pytest.mark.parametrize("override", UNTRAINED)
+def test_a_run_that_trains_nothing_says_so(override: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calotype.run([*RANDOM, override, f"hydra.run.dir={tmp_path}/run"])
+    (alarm,) = json.loads((tmp_path / "run" / "run.json").read_text())["alarms"]
+    assert alarm.startswith("nothing was trained")
+    assert capsys.readouterr().err.splitlines()[-1] == f"calotype: {alarm}"
+
+
+def test_what_is_fitted_at_once_is_trained(tmp_path: Path) -> None:
+    run = calotype.run(["model=nearest_neighbour", "hardware=cpu", "logger=none", f"hydra.run.dir={tmp_path}/run"])
+    assert "alarms" not in json.loads((run.run_dir / "run.json").read_text())
+
+
 def test_resume_needs_a_run_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run folder"):
         calotype.run([f"resume={tmp_path}"])

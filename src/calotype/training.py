@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from calotype.callbacks.run_state import KEY, RunState, State
 from calotype.checkpoint_io import first_good_checkpoint, read_checkpoint
-from calotype.console import echo
+from calotype.console import complain, echo
 from calotype.grouped_convolutions import keep_in_single_precision
 from calotype.hardware import describe
 from calotype.init_from import take_weights
@@ -204,6 +204,8 @@ def evaluate(training: Training) -> dict[str, float | None]:
 
     if training.record is not None:
         _note_evaluation(training)
+        for told in _untrained(training):
+            complain(told)
     return finite(metrics)
 
 
@@ -237,11 +239,21 @@ def _note_evaluation(training: Training) -> None:
     assert training.record is not None
     run_state: RunState = training.callback(RunState)
     seconds = training.seconds | run_state.evaluation_seconds
-    alarms = getattr(training.module, "alarms", None)
+    alarms = [*getattr(training.module, "alarms", ()), *_untrained(training)]
     training.record.update(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         **({"alarms": alarms} if alarms else {}),
     )
+
+
+def _untrained(training: Training) -> list[str]:
+    """An alarm of a run that trains by steps, and made none."""
+    assert training.state is not None
+    module = training.module
+    is_fitted = hasattr(getattr(module, "model", None), "fit")
+    if training.state["batches"] or is_fitted or not any(p.requires_grad for p in module.parameters()):
+        return []
+    return ["nothing was trained: no step was made; see trainer.max_epochs, max_steps, max_time and limit_train_batches"]
 
 
 def _limit(training: Training, state: State) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calotype.types import UserError
 
+MOST = 190  # letters of the message
 LOSSES = ("loss", "nll_nats", "bits_per_dim")  # how the names of metrics end that must be numbers
 
 
@@ -64,8 +65,14 @@ class Divergence(Callback):
 
     def _fail(self, trainer: Trainer, what: str) -> None:
         good = trainer.fit_loop.epoch_progress.current.completed
-        where = f"checkpoints/last.ckpt holds the state after epoch {good}" if good else "no epoch was completed"
-        raise UserError(
-            f"training diverged in epoch {good + 1}, step {trainer.global_step}: {what}; {where}; "
-            "lower optimizer.lr, set trainer.gradient_clip_val, or compute in single precision (hardware=cpu)"
-        )
+        where = f"last.ckpt holds the state after epoch {good}" if good else "no epoch was completed"
+        precision = single_precision(trainer, ", or ")
+        advice = f"lower optimizer.lr{', set' if precision else ' or set'} trainer.gradient_clip_val{precision}"
+        before, after = f"training diverged in epoch {good + 1}, step {trainer.global_step}: ", f"; {where}; {advice}"
+        room = MOST - len(before) - len(after)
+        raise UserError(before + (what if len(what) <= room else f"{what[: room - 3]}...") + after)
+
+
+def single_precision(trainer: Any, before: str) -> str:
+    """Advice to compute in single precision, after the words `before` it; nothing where that is so already."""
+    return "" if str(trainer.precision).startswith(("32", "64")) else f"{before}hardware.precision=32-true"

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.divergence import single_precision
 from calotype.callbacks.run_state import end_training
 from calotype.data.operators import Identity
 from calotype.data.tiles import blend_window
@@ -168,8 +169,8 @@ class DeepImagePrior(LightningModule):
     def on_train_epoch_end(self) -> None:
         if not self.last.isfinite().all():
             raise UserError(
-                f"the output is no longer a number after {self.trainer.global_step} iterations: lower optimizer.lr, "
-                "or compute in single precision (hardware=cpu)"
+                f"the output is no longer a number after {self.trainer.global_step} iterations: lower optimizer.lr"
+                f"{single_precision(self.trainer, ' or set ')}"
             )
         job = min(self.progress["job"], len(self.progress["curves"]) - 1)
         row = self.progress["curves"][job]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from calotype.callbacks.divergence import single_precision
 from calotype.callbacks.run_state import end_training
 from calotype.datasets.image_file import read_image
 from calotype.losses.style import Gram
@@ -134,7 +135,7 @@ class StyleTransfer(LightningModule):
         if not losses["total"].isfinite():
             raise UserError(
                 f"the loss is no longer a number at step {self.step + 1}; images/result.png is the last good picture; "
-                "lower optimizer.lr, or compute in single precision (hardware=cpu)"
+                f"lower optimizer.lr{single_precision(self.trainer, ' or set ')}"
             )
         self.log("train/loss", losses["total"], prog_bar=True)
         self.log("train/content_loss", losses["content"])
@@ -157,7 +158,8 @@ class StyleTransfer(LightningModule):
 
     def on_train_end(self) -> None:
         if not self.pixels.isfinite().all():
-            raise UserError("the picture is no longer made of numbers; lower optimizer.lr, or compute in single precision (hardware=cpu)")
+            advice = f"lower optimizer.lr{single_precision(self.trainer, ' or set ')}"
+            raise UserError(f"the picture is no longer made of numbers; {advice}")
 
     def test_step(self, batch: ContentStyleBatch, batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False):
