@@ -169,7 +169,7 @@ def read_step(folder: Path, epochs: int) -> int:
     return epochs * (record(folder)["steps"] // record(folder)["epochs"])
 
 
-@pytest.mark.parametrize("more", [["dry_run=true"], ["optimizer.lr=0.01"], ["name=other"], []])
+@pytest.mark.parametrize("more", [["dry_run=true"], ["optimizer.lr=0.01"], ["name=other"], ["trainer.max_time=00:01:00:00"], []])
 def test_a_finished_run_says_how_it_trains_on(more: list[str], finished: Path) -> None:
     with pytest.raises(UserError, match=r"is finished; trainer\.max_epochs=N above its 3 trains on"):
         calotype.run([f"resume={finished}", *more])

@@ -145,6 +145,12 @@ def refuse_finished(folder: Path, record: Mapping[str, Any], config: Mapping[str
     raise TakenError(f"{folder} is finished; {further}calotype-rerun runs it again")
 
 
+def has_reached(record: Mapping[str, Any], trainer: Mapping[str, Any]) -> bool:
+    """Whether a run has come to a limit of this trainer, so that a change of another one trains no further."""
+    limits = {"epochs": trainer.get("max_epochs"), "steps": trainer.get("max_steps")}
+    return any(_is_limit(most) and (record.get(name) or 0) >= most for name, most in limits.items())
+
+
 def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
     """Refuse a limit below what was trained already: the config would tell of another training than the one that was done.
 

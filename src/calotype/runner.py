@@ -25,7 +25,7 @@ from calotype.overrides import quoted, value_of
 from calotype.places import expanded, is_place
 from calotype.records import read_record
 from calotype.reference import check_reference, reference_folder
-from calotype.resume import Start, changed_config, continue_in, in_force, refuse_finished, refuse_less, run_folder_of
+from calotype.resume import Start, changed_config, continue_in, has_reached, in_force, refuse_finished, refuse_less, run_folder_of
 from calotype.run_folder import RunRecord, is_name, shown, write_json, write_text
 from calotype.run_log import LOG, logged
 from calotype.schema import config_hash, flat, to_plain
@@ -95,7 +95,7 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
         now = _new_overrides(overrides, record)
         cfg = confined(cfg, folder, here, typed=overrides, new=now)
         start = Start(resumed=True, changes=tuple(changes))
-        if not start.goes_further:
+        if not start.goes_further or has_reached(record, to_plain(cfg)["trainer"]):
             refuse_finished(folder, record, to_plain(cfg))
         typed = [*record.get("overrides", []), *now]
         parent = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calotype.types import UserError
 
-MOST = 190  # letters of the message
+MOST = 199  # letters of the message
 LOSSES = ("loss", "nll_nats", "bits_per_dim")  # how the names of metrics end that must be numbers
 
 
