@@ -148,7 +148,7 @@ def refuse_finished(folder: Path, record: Mapping[str, Any], config: Mapping[str
 def has_reached(record: Mapping[str, Any], trainer: Mapping[str, Any]) -> bool:
     """Whether a run has come to a limit of this trainer, so that a change of another one trains no further."""
     limits = {"epochs": trainer.get("max_epochs"), "steps": trainer.get("max_steps")}
-    return any(_is_limit(most) and (record.get(name) or 0) >= most for name, most in limits.items())
+    return any(_is_limit(most) and int(record.get(name) or 0) >= int(most) for name, most in limits.items() if most is not None)
 
 
 def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
