@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from calotype.causes import causes
 from calotype.types import UserError
 
 # Set in the processes that Lightning starts, and not to be seen by the next run of this one.
@@ -86,8 +87,7 @@ def _has_several_processes(hardware: Any) -> bool:
 
 def timed_out(error: BaseException, hardware: Any) -> UserError | None:
     """Return the one line for processes that waited in vain for one another; None for another error."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         text = str(cause).lower()
         if isinstance(cause, RuntimeError) and ("timed out" in text or "timeout" in text) and _is_of_processes(cause, text):
             joined = re.search(r"(\d+)/(\d+) clients joined", text)
@@ -97,7 +97,6 @@ def timed_out(error: BaseException, hardware: Any) -> UserError | None:
                 f"hardware.num_nodes={hardware.num_nodes}: the processes of {nodes} were awaited for {hardware.timeout:g} s in vain"
                 f"{count}; start the run on every node, or raise hardware.timeout"
             )
-        cause = cause.__cause__ or cause.__context__
     return None
 
 

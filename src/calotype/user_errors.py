@@ -6,6 +6,7 @@ import errno
 import re
 from pathlib import Path
 
+from calotype.causes import causes
 from calotype.types import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -32,8 +33,7 @@ def disk_error(error: OSError) -> str | None:
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The one line for what is the user's to mend; None for a fault of the program's."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, UserError):
             # A worker process sends its traceback as the message.
             worker = "Original Traceback" in str(cause)
@@ -51,7 +51,6 @@ def as_user_error(error: BaseException) -> UserError | None:
             return UserError(
                 f"trainer.val_check_interval={interval[1]}: more than {batches} of an epoch; give fewer, or a share of them as 0.5"
             )
-        cause = cause.__cause__ or cause.__context__
     return None
 
 

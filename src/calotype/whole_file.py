@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from calotype.causes import causes
+
 MAX_NAME = 255  # bytes of a file's name
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FREE = 2**16  # bytes below which a disk is full, for a writer that does not say why it stopped
@@ -47,11 +49,9 @@ def _fault_of_the_disk(error: BaseException, path: Path) -> OSError | None:
     """Return the full disk behind what a writer raised: matplotlib falls over it as it closes, torch raises a kind of its own."""
     if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno is not None):
         return None
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in FULL:
             return OSError(cause.errno, os.strerror(cause.errno), str(path))
-        cause = cause.__cause__ or cause.__context__
 
     with suppress(OSError):
         if shutil.disk_usage(path.parent).free < FREE:

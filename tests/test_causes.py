@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from calotype.causes import causes
+
+
+def test_a_chain_is_followed() -> None:
+    try:
+        try:
+            raise OSError("disk")
+        except OSError as error:
+            raise ValueError("writer") from error
+    except ValueError as error:
+        assert [str(one) for one in causes(error)] == ["writer", "disk"]
+
+
+def test_a_chain_that_leads_back_ends() -> None:
+    """What is raised again within the handling of what it caused: the end of a run looked for its cause for ever."""
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__context__ = second, first
+    assert [str(one) for one in causes(first)] == ["first", "second"]
