@@ -282,7 +282,7 @@ WRONG = {
     "model._target_=calotype.models.face_cnn.FaceCN": r"has no FaceCN; did you mean FaceCNN",
     "model._target_=nowhere.Model": r"there is no package nowhere to import",
     "~callbacks.best._target_": r"callbacks.best: has no _target_",
-    "model._target_=calotype.data.preprocess.Preprocess": r"model.blocks: Preprocess takes no such argument",
+    "model._target_=calotype.data.preprocess.Preprocess": r"model: Preprocess makes no Module",
     "~model": r"model: task=classification needs one; choose model=.*face_cnn",
 }
 

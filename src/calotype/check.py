@@ -19,8 +19,8 @@ from yaml import YAMLError
 
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts, shortened
-from calotype.choices import Choices
-from calotype.part_checks import UNUSED, missing_logger, unfit_data, unused_part
+from calotype.choices import Choices, default_choice
+from calotype.part_checks import UNUSED, missing_logger, other_kind, unfit_data, unused_part
 from calotype.places import expanded
 from calotype.run_folder import is_name
 from calotype.schema import AUTO, to_plain
@@ -59,6 +59,7 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
                 raise ConfigError(f"{group}.{name}.filename={file}: must lie in the run folder, without ..")
     if not is_resumed:  # a run that is only used needs none of them
         check_loggers(plain)
+    _check_have_target(plain)
     for path, node in _targets(raw):
         _bind(path, node, _at(plain, path))
     _check_kinds(plain, cfg)
@@ -214,6 +215,9 @@ def listed(options: Sequence[str], like: str = "", most: int = 3) -> str:
 
 def locate(target: str, path: str) -> Any:
     """The object that `_target_` names."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+        shown = "null" if target == "None" else shortened(target, 60)
+        raise ConfigError(f"{path}._target_={shown}: must be the name of a class with its module, as torch.nn.Identity")
     module, _, name = target.rpartition(".")
     parts = [name]
     while module:
@@ -253,8 +257,18 @@ def _at(plain: Any, path: str) -> dict[str, Any]:
     return plain
 
 
+def _check_have_target(plain: Mapping[str, Any]) -> None:
+    """A group that holds settings names what is made with them; the task would be handed the settings themselves."""
+    for group in GROUPS:
+        node = plain[group]
+        if group not in ("callbacks", "logger") and node is not None and not _is_part(node):
+            raise ConfigError(f"{group}: has no _target_, so nothing would be built from it; choose one as {group}={default_choice(group)}")
+
+
 def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
     target = locate(str(node["_target_"]), path)
+    if told := other_kind(path, target):
+        raise ConfigError(told)
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
@@ -338,9 +352,9 @@ def _check_plateau(plain: dict[str, Any]) -> None:
 
 def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
     """Each task states what it needs of its data, model and loss; anything else is refused."""
-    for group, option in (("task", "classification"), ("data", "labelled")):
-        if not isinstance(plain[group], dict) or "_target_" not in plain[group]:
-            raise ConfigError(f"{group}: has no _target_; choose one as {group}={option}")
+    for group in ("task", "data"):
+        if not _is_part(plain[group]):
+            raise ConfigError(f"{group}: must be given, as {group}={default_choice(group)}")
     node = plain["task"]
     task = node["_target_"].split(".")[-2]
     needs: Needs | None = getattr(locate(node["_target_"], "task"), "needs", None)

@@ -102,6 +102,15 @@ class Choices:
         return target
 
 
+def default_choice(group: str) -> str:
+    """Return the option of a group that the primary config chooses, or else its first one, for an example of what to type."""
+    chosen: dict[str, Any] = {}
+    for entry in OmegaConf.load(conf_dir() / "config.yaml").defaults:
+        if isinstance(entry, DictConfig):
+            chosen |= {str(name): option for name, option in entry.items()}
+    return str(chosen.get(group) or next(iter(Choices().options(group)), "NAME"))
+
+
 def _base(default: Any, path: str) -> str | None:
     """Return the config that an entry of a defaults list merges into the option itself; None where it lands elsewhere."""
     parent, group = path.rpartition("/")[0], path.partition("/")[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import typing
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +20,16 @@ LOGGERS = {
     "TensorBoardLogger": ("tensorboard", "tensorboard"),
     "LitLogger": ("litlogger", "litlogger"),
 }
+# What the part of a group must be (each of callbacks and logger): class and the module that it is imported from.
+KINDS = {
+    "task": ("pytorch_lightning", "LightningModule"),
+    "model": ("torch.nn", "Module"),
+    "loss": ("torch.nn", "Module"),
+    "optimizer": ("torch.optim", "Optimizer"),
+    "scheduler": ("torch.optim.lr_scheduler", "LRScheduler"),
+    "callbacks": ("pytorch_lightning", "Callback"),
+    "logger": ("pytorch_lightning.loggers", "Logger"),
+}
 UNUSED = ("model", "loss", "optimizer", "scheduler")  # groups that a task may do without
 
 
@@ -30,6 +42,43 @@ def missing_logger(name: str, target: str) -> str:
         is_there = False
     told = f"logger.{name}: the package {package} is not installed: pip install '{requirement}', or leave it out: ~logger.{name}"
     return "" if is_there else told
+
+
+def other_kind(path: str, target: Any) -> str:
+    """Return that what a config names makes nothing of the kind that its place is for; nothing where it does, or may.
+
+    A function of Python's may make anything where it does not say what it returns, but for callbacks and loggers.
+
+    Args:
+        path: of the node in the config.
+        target: what its `_target_` names.
+    """
+    group, _, name = path.partition(".")
+    if group not in KINDS or "." in name or "[" in path or bool(name) != (group in ("callbacks", "logger")):
+        return ""
+    module, kind = KINDS[group]
+    wanted = getattr(importlib.import_module(module), kind)
+    if inspect.isclass(target):
+        fits = issubclass(target, wanted)
+    else:
+        returned = _returned(target)
+        is_open = returned is None and not name and inspect.isfunction(target) and "return" not in target.__annotations__
+        fits = is_open or (inspect.isclass(returned) and issubclass(returned, wanted))
+    shown = getattr(target, "__name__", str(target))
+    remedy = f"name a class derived from {module}.{kind}, or a function that says it returns one"
+    return "" if fits else f"{path}: {shown} makes no {kind}; {remedy}"
+
+
+def _returned(function: Any) -> Any:
+    """What a function says that it returns, None where it says nothing or that cannot be resolved."""
+    said = getattr(function, "__annotations__", {})
+    if "return" not in said:
+        return None
+    holder = type("holder", (), {"__annotations__": {"returned": said["return"]}})
+    try:
+        return typing.get_type_hints(holder, getattr(inspect.unwrap(function), "__globals__", {}))["returned"]
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None
 
 
 def unused_part(parts: Mapping[str, Any]) -> str:
