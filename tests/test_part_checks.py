@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
+import torch
 
 from calotype import part_checks
+from calotype.arguments import wrong_values
 from calotype.check import ConfigError, check
 from calotype.cli import main
 from calotype.compose import compose_config
+from calotype.ranges import PACKAGES, of_others
 
 NOT_THERE = {"wandb": "calotype[wandb]", "mlflow": "calotype[mlflow]"}
 REFUSED = {
@@ -89,6 +93,48 @@ def test_refused(overrides: str) -> None:
         check(compose_config(overrides.split()))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) <= 200
+
+
+RANGES = {
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a number > 0",
+    "optimizer.lr=nan": "optimizer.lr=nan: must be a finite number > 0",
+    "max_megapixels=inf": "max_megapixels=inf: must be a finite number > 0",
+    "optimizer.betas=[2,3]": "optimizer.betas=[2, 3]: must be a list of 2, each a number >= 0 and < 1",
+    "optimizer.betas=[0.9]": "optimizer.betas=[0.9]: must be a list of 2, each a number >= 0 and < 1",
+    "+optimizer.eps=0": "optimizer.eps=0: must be a number > 0",
+    "optimizer.weight_decay=-1": "optimizer.weight_decay=-1: must be a number >= 0",
+    "optimizer=sgd optimizer.momentum=-1": "optimizer.momentum=-1: must be a number >= 0",
+    "optimizer._target_=torch.optim.RMSprop ~optimizer.betas optimizer.lr=0": "optimizer.lr=0: must be a number > 0",
+    "scheduler=step scheduler.gamma=0": "scheduler.gamma=0: must be a number > 0",
+    "data.batch_size=1000000000000000000000": "data.batch_size=1000000000000000000000: must be a whole number >= 1, up to 1000000000",
+    "callbacks.best.mode=up": "callbacks.best.mode=up: must be min | max",
+    "model.widths=[]": "model.widths=[]: must be a list of at least 1, each a whole number >= 1",
+    "task=style_transfer task.scales=[]": "task.scales=[]: must be a list of at least 1, each a number > 0",
+    "task=facenet task.zoom_test=[]": "task.zoom_test=[]: must be a list of at least 1, each a number > 0",
+    "data.classes=[]": "data.classes=[]: must be a list of at least 2, each text or a whole number or null",
+    "data.classes=[3]": "data.classes=['3']: must be a list of at least 2, each text or a whole number or null",
+    "task=pixelcnn data.classes=[]": "data.classes=[]: must be a list of at least 1, each text or a whole number or null",
+}
+
+
+@pytest.mark.parametrize("overrides", RANGES)
+def test_values_out_of_range(overrides: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(compose_config(overrides.split()))
+    assert str(error.value) == RANGES[overrides]
+
+
+def test_defaults_of_torch_are_within_the_ranges() -> None:
+    """Each class of torch.optim and its schedulers takes its own defaults, and each range is of some parameter."""
+    found = [one for module in (torch.optim, torch.optim.lr_scheduler) for one in vars(module).values() if inspect.isclass(one)]
+    known = set()
+    for one in (one for one in found if issubclass(one, torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler)):
+        name = f"{one.__module__}.{one.__qualname__}"
+        parameters = inspect.signature(one).parameters.values()
+        known |= {p.name for p in parameters if p.name in of_others(name)}
+        plain = {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters if p.default is not p.empty}
+        assert list(wrong_values(one, plain)) == [], name
+    assert known == {name for ranges in PACKAGES.values() for name in ranges}
 
 
 @pytest.mark.parametrize("overrides", ACCEPTED)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from calotype.ranges import OTHERS, Part, alternatives, describe, words
+from calotype.ranges import Part, alternatives, describe, of_others, words
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 PLAIN = (int, float, bool, str, type(None), Path)
@@ -40,7 +40,9 @@ def _annotations(target: Any) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
     """Each parameter's annotation, in terms of plain values, and what compares values with it."""
     function = target.__init__ if inspect.isclass(target) else target
     found = {}
-    for name, hint in {**_hints(function), **OTHERS.get(_full_name(target), {})}.items():
+    parameters = inspect.signature(target).parameters
+    ranges = {name: hint for name, hint in of_others(_full_name(target)).items() if name in parameters}
+    for name, hint in {**_hints(function), **ranges}.items():
         plain = _in_plain_values(hint)
         if plain is not Any:
             found[name] = (plain, TypeAdapter(plain, config=STRICT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from calotype.building import SHARED, at, shared_parts, shortened
 from calotype.choices import Choices, default_choice
 from calotype.part_checks import UNUSED, missing_logger, other_kind, unfit_data, unused_part
 from calotype.places import expanded
+from calotype.ranges import MOST
 from calotype.run_folder import is_name
 from calotype.schema import AUTO, to_plain
 from calotype.trainer_keys import contradictions, refused
@@ -123,6 +125,10 @@ def wrong(key: str, value: Any, wanted: str, words: Iterable[str] = ()) -> str:
     """That a value is not what it must be, within 200 characters."""
     given = "null" if value is None else str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
     shown = given if len(given) <= 60 else given[:59] + "…"
+    if isinstance(value, int) and value > MOST and "whole number" in wanted:
+        wanted += f", up to {MOST}"
+    if isinstance(value, float) and not math.isfinite(value):
+        wanted = wanted.replace("a number", "a finite number", 1)
     return f"{key}={shown}: must be {wanted if len(wanted) <= 90 else wanted[:89] + '…'}{nearest(given, words)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -17,7 +17,7 @@ from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler, processes
 from calotype.data.splits import folder_sets, identity_split, manifest
-from calotype.ranges import Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, Source, UserError
 
 
@@ -64,7 +64,7 @@ class IdentityBatches(LightningDataModule):
         split: Literal["identity", "folder"] = "identity",
         split_seed: Seed = 0,
         seed: Seed = 0,
-        classes: Sequence[str | int] | None = None,
+        classes: Annotated[Sequence[str | int], AtLeastTwo] | None = None,
         largest_classes: Positive | None = None,
         max_images: Positive | None = None,
         turned_identities: bool = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -16,7 +16,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, select, s
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, official_sets, stratified_split, thinned
-from calotype.ranges import Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
 from calotype.types import DataSpec, LabelledBatch, Source, UserError
 
 
@@ -55,7 +55,7 @@ class Labelled(LightningDataModule):
         test_fraction: Below1 = 0.2,
         split_seed: Seed = 0,
         seed: Seed = 0,
-        classes: Sequence[str | int] | None = None,
+        classes: Annotated[Sequence[str | int], AtLeastTwo] | None = None,
         largest_classes: Positive | None = None,
         positive: str | int | None = None,
         balanced: bool = False,

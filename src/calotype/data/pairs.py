@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -19,7 +19,7 @@ from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs,
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import Split, check_disjoint, folder_sets, identity_split, manifest, official_sets, stratified_split
-from calotype.ranges import Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
 from calotype.types import DataSpec, IdentityBatch, PairBatch, Source, UserError
 
 
@@ -74,7 +74,7 @@ class Pairs(LightningDataModule):
         fold: Count | None = None,
         split_seed: Seed = 0,
         seed: Seed = 0,
-        classes: Sequence[str | int] | None = None,
+        classes: Annotated[Sequence[str | int], AtLeastTwo] | None = None,
         largest_classes: Positive | None = None,
         max_images: Positive | None = None,
         num_workers: Count = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -16,7 +16,7 @@ from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, official_sets, stratified_split
-from calotype.ranges import Below1, Count, Positive, Seed, Two
+from calotype.ranges import Below1, Count, NotEmpty, Positive, Seed, Two
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
 
 
@@ -54,7 +54,7 @@ class Unlabelled(LightningDataModule):
         test_fraction: Below1 = 0.2,
         split_seed: Seed = 0,
         seed: Seed = 0,
-        classes: Sequence[str | int] | None = None,
+        classes: Annotated[Sequence[str | int], NotEmpty] | None = None,
         levels: Two | None = None,
         binarise: Literal["threshold", "stochastic", "dynamic"] = "stochastic",
         num_workers: Count = 0,

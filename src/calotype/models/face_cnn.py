@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
-from calotype.ranges import AtLeast0, Positive
+from calotype.ranges import AtLeast0, NotEmpty, Positive
 from calotype.types import ImageShape, Logits, UserError
 
 
@@ -28,7 +30,7 @@ class FaceCNN(nn.Module):
         image_shape: ImageShape,
         num_classes: int,
         *,
-        widths: tuple[Positive, ...] = (32, 64, 128),
+        widths: Annotated[tuple[Positive, ...], NotEmpty] = (32, 64, 128),
         hidden: Positive = 128,
         negative_slope: AtLeast0 = 0.3,
     ) -> None:

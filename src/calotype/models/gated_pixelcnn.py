@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from calotype.models.level_features import LevelFeatures
 from calotype.models.masked import MaskedConv2d, Memory, RowsAbove
-from calotype.ranges import Below1, Count, Positive, Two
+from calotype.ranges import Below1, Count, NotEmpty, Positive, Two
 from calotype.types import ImageShape, Predicted, UserError
 
 
@@ -45,7 +45,7 @@ class GatedPixelCNN(nn.Module):
         levels: Two = 2,
         *,
         width: Positive = 64,
-        dilations: Sequence[Positive] = (1, 2, 1, 4, 1, 2, 1),
+        dilations: Annotated[Sequence[Positive], NotEmpty] = (1, 2, 1, 4, 1, 2, 1),
         kernel: Positive = 7,
         embedding: Count = 0,
         dropout: Below1 = 0.0,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.ranges import Count, Positive
+from calotype.ranges import Count, NotEmpty, Positive
 from calotype.types import Image, ImageShape
 
 Padding = Literal["reflect", "replicate", "zeros"]
@@ -42,7 +42,7 @@ class Hourglass(nn.Module):
         self,
         image_shape: ImageShape,
         *,
-        channels: Sequence[Positive] = (128, 128, 128, 128, 128),
+        channels: Annotated[Sequence[Positive], NotEmpty] = (128, 128, 128, 128, 128),
         skip_channels: Count | Sequence[Count] = 4,
         kernel_down: Positive = 3,
         kernel_up: Positive = 3,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.ranges import Above0, Positive
+from calotype.ranges import Above0, NotEmpty, Positive
 from calotype.types import Generated, ImageShape, UserError
 
 
@@ -35,7 +35,7 @@ class MLPGAN(nn.Module):
         pack: Positive = 1,
         *,
         latent_size: Positive = 16,
-        widths: tuple[Positive, ...] = (128, 128, 128),
+        widths: Annotated[tuple[Positive, ...], NotEmpty] = (128, 128, 128),
         scale: Above0 = 1.0,
     ) -> None:
         super().__init__()

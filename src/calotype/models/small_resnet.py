@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.ranges import Below1, Positive
+from calotype.ranges import Below1, NotEmpty, Positive
 from calotype.types import ImageShape, Logits
 
 
@@ -45,7 +47,7 @@ class SmallResNet(nn.Module):
         image_shape: ImageShape,
         num_classes: int,
         *,
-        widths: tuple[Positive, ...] = (32, 64, 128),
+        widths: Annotated[tuple[Positive, ...], NotEmpty] = (32, 64, 128),
         blocks: Positive = 1,
         dropout: Below1 = 0.0,
     ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calotype.models.hourglass import Latent, Padding, Upsampling, make_latent, unit
-from calotype.ranges import Positive
+from calotype.ranges import NotEmpty, Positive
 from calotype.types import Image, ImageShape
 
 
@@ -29,7 +30,7 @@ class UNet(nn.Module):
         self,
         image_shape: ImageShape,
         *,
-        channels: Sequence[Positive] = (32, 64, 128, 128, 128),
+        channels: Annotated[Sequence[Positive], NotEmpty] = (32, 64, 128, 128, 128),
         upsampling: Upsampling = "bilinear",
         padding: Padding = "reflect",
         latent: Latent = "noise",

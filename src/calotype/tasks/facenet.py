@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from calotype.metrics.decision import Decision
 from calotype.metrics.evaluation import Evaluation, all_pairs, class_groups, evaluate_test, evaluate_validation
 from calotype.metrics.predictions import Predictions
-from calotype.ranges import Above0, AtLeast0, Positive, Seed, Two
+from calotype.ranges import Above0, AtLeast0, NotEmpty, Positive, Seed, Two
 from calotype.tasks.collapse import CollapseAlarm
 from calotype.tasks.embeddings import checked_zooms, collected, embedding_size, measure_of, report, views
 from calotype.tasks.fitting import fit_to_training_images
@@ -67,7 +67,7 @@ class FaceNet(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         feature_lr_factor: AtLeast0 = 1.0,
         flip_test: bool = False,
-        zoom_test: Sequence[Above0] = (1.0,),
+        zoom_test: Annotated[Sequence[Above0], NotEmpty] = (1.0,),
         one_shot_ways: Two = 20,
         max_pairs: Positive = 1_000_000,
         eval_seed: Seed = 0,

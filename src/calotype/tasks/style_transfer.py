@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -18,7 +18,7 @@ from calotype.callbacks.run_state import end_training
 from calotype.datasets.image_file import read_image
 from calotype.losses.style import Gram
 from calotype.metrics.style import Stylization, luma_ssim, patch_distance
-from calotype.ranges import Above0, AtLeast0, Below1, Positive
+from calotype.ranges import Above0, AtLeast0, Below1, NotEmpty, Positive
 from calotype.tasks.colours import with_chroma_of, with_colours_of
 from calotype.tasks.schedule import with_schedule
 from calotype.tasks.style_objective import StyleObjective, Targets
@@ -71,7 +71,7 @@ class StyleTransfer(LightningModule):
         tv_weight: AtLeast0 = 0.0,
         content_layers: Mapping[str, AtLeast0] | None = None,
         style_layers: Mapping[str, AtLeast0] | None = None,
-        scales: Sequence[Above0] = (1.0,),
+        scales: Annotated[Sequence[Above0], NotEmpty] = (1.0,),
         steps: Positive = 500,
         start: str = "content",
         average: Below1 = 0.0,
