@@ -69,11 +69,52 @@ def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = (
     _check_taken(plain)
     _check_monitors(plain)
     _check_plateau(plain)
+    _check_hardware(plain["hardware"])
     for line in (*(line for _, line in refused_keys(plain, typed)), *contradictions(plain["trainer"], typed)):
         raise ConfigError(line)
     source = plain["init_from"]
     if source is not None and not is_resumed and not (expanded(source) / "run.json").is_file():
         raise ConfigError(f"init_from={source}: not a run folder (it has no run.json)")
+
+
+def check_devices(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where this machine lacks the devices that a config asks for; a run that is only planned needs none."""
+    import torch
+
+    hardware = plain["hardware"]
+    kind, devices = hardware["accelerator"], hardware["devices"]
+    count = torch.cuda.device_count()
+    has_mps = torch.backends.mps.is_available()
+    if (kind in ("gpu", "cuda") and not count and not (kind == "gpu" and has_mps)) or (kind == "mps" and not has_mps):
+        what = "GPU of an Apple computer" if kind == "mps" else "GPU"
+        raise ConfigError(f"hardware.accelerator={kind}: torch finds no {what} on this machine; choose hardware=cpu")
+    if kind == "auto" and not count and not has_mps:
+        _check_hardware({**hardware, "accelerator": "cpu"})
+    if kind not in ("gpu", "cuda", "auto") or not count:
+        return
+    found = f"torch finds {count} GPU{'s' if count > 1 else ''} on this machine"
+    if isinstance(devices, int) and devices > count:
+        raise ConfigError(f"hardware.devices={devices}: {found}; give at most so many, or auto")
+    if isinstance(devices, list) and any(number >= count for number in devices):
+        raise ConfigError(f"hardware.devices={devices}: {found}, counted from 0")
+
+
+def _check_hardware(hardware: Mapping[str, Any]) -> None:
+    """What no machine has: a strategy that Lightning does not know, a CPU with a number."""
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    name, devices = hardware["strategy"], hardware["devices"]
+    # By rank: those that the comment in conf/ names stand first.
+    strategies = list(dict.fromkeys(["auto", "ddp", "fsdp", *StrategyRegistry.available_strategies()]))
+    if name not in strategies:
+        raise ConfigError(wrong("hardware.strategy", name, " | ".join(strategies), strategies))
+    if hardware["accelerator"] == "cpu" and devices != "auto" and (isinstance(devices, list) or _number(devices) < 1):
+        raise ConfigError(f"hardware.devices={devices}: must be a number on the CPU, as hardware.devices=1; a list names GPUs")
+
+
+def _number(devices: int | str) -> int:
+    """A number of devices, 0 where the text is none."""
+    return int(devices) if str(devices).isdecimal() else 0
 
 
 def check_loggers(plain: Mapping[str, Any]) -> None:

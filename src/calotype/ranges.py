@@ -141,7 +141,7 @@ def describe_one(hint: Any) -> str:
         inner = describe(arguments[0])
         return " ".join([inner.replace("a list,", f"a list of at least {least},") if least else inner, " and ".join(bounds)]).strip()
     if origin is Literal:
-        return " | ".join(str(choice) for choice in arguments)
+        return " | ".join(dict.fromkeys(str(choice) for choice in arguments))  # 16 may be text or a number
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return f"names with {describe(arguments[1])} each"
     if origin is tuple and Ellipsis not in arguments:

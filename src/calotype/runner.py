@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.building import build_data, build_task
-from calotype.check import ConfigError, check, check_folder, check_loggers, check_root
+from calotype.check import ConfigError, check, check_devices, check_folder, check_loggers, check_root
 from calotype.compose import compose_config, directory_of, load_config
 from calotype.confinement import confine
 from calotype.console import complain, echo
@@ -175,6 +175,7 @@ def _launch(
         echo(f"dry run: the config is right; it would run in {shown(run_dir)}")
         return Result({}, run_dir, None)
 
+    check_devices(to_plain(cfg))
     record = _record(cfg, run_dir, overrides, choices, start, parent)
     try:
         with logged(run_dir):

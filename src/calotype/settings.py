@@ -46,7 +46,7 @@ class TrainerSettings(Settings):
 
 
 class HardwareSettings(Settings):
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Positive | Literal[-1] | list[Count] | Devices
     num_nodes: Positive
     timeout: Above0
