@@ -12,7 +12,6 @@ from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -135,12 +134,13 @@ def check_root(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(tell(error)) from None
 
-    from calotype.settings import faults  # not above: help and completion need no pydantic
+    from calotype.settings import TAKEN_OUT, faults  # not above: help and completion need no pydantic
 
     for key, wanted, words in faults(plain):
         if not wanted:
             raise ConfigError(no_such(key, words))
-        raise ConfigError(wrong(key, at(plain, key), wanted, words))
+        given = at(plain, key)
+        raise ConfigError(f"{key}: must be {wanted}" if wanted == TAKEN_OUT else wrong(key, given, wanted, words))
     if not is_name(plain["name"]):
         raise ConfigError(f"name={plain['name']}: must be the name of a folder, without slashes and control characters, up to 200 bytes")
     for key, value in plain["paths"].items():
@@ -217,22 +217,11 @@ def tell_hydra(error: BaseException) -> str:
         return f"{place}not YAML ({getattr(error, 'problem', None) or error})"
     if isinstance(error, OmegaConfBaseException):
         return tell(error)
+    if absent := re.search(r"Could not delete from config. '(.*?)' does not exist", str(error)):
+        return f"~{absent[1]}: there is no such key to take away (all keys: --cfg job)"
     if present := re.search(r"An item is already at '(.*?)'", str(error)):
         return f"{present[1]}: it is in the config already; leave out the +"
     return " ".join(str(error).split())
-
-
-def refuse_wrong_choices(overrides: Sequence[str]) -> None:
-    """Raise ConfigError where a group is given anything but names: Hydra reads a list as names, and ends in a traceback."""
-    for override in overrides:
-        key, sign, value = override.lstrip("+").partition("=")
-        group = key.partition("@")[0]
-        if not sign or not value.startswith("[") or not (choices := Choices.of_command(overrides)).is_group(group):
-            continue
-        items = yaml.safe_load(value) if "$" not in value else []
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            option = next(iter(choices.options(group)), "NAME")
-            raise ConfigError(f"{shortened(override, 100)}: a group takes the name of a choice, as {group}={option}")
 
 
 def nearest(name: str, legal: Iterable[str], most: int = 1) -> str:

@@ -17,11 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from calotype import __version__
-from calotype.check import ConfigError, check_root, nearest, refuse_wrong_choices
+from calotype.check import ConfigError, check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.closed_pipe import command
 from calotype.console import echo, printable
 from calotype.nested_completion import nested_completion
+from calotype.override_checks import refuse_wrong_overrides
 from calotype.overrides import quoted, with_value
 from calotype.quick_groups import composed_once, quick_groups
 from calotype.records import SWEEP, read_record
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return _fetch(given[1:])
         _refuse_options(given)
         given = quoted(_options_first(given))
-        refuse_wrong_choices(given)
+        refuse_wrong_overrides(given)
         if any(a.startswith("resume=") and a not in ("resume=", "resume=null") for a in given):
             if {"-m", "--multirun"} & set(given):
                 raise SystemExit(say("resume= goes on with one run; leave out -m", USAGE_ERROR))

@@ -11,11 +11,14 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from calotype.check import ConfigError, refuse_wrong_choices, tell
+from calotype.check import ConfigError, tell, tell_hydra
 from calotype.config_file import check_run_config, read_config
+from calotype.override_checks import refuse_wrong_overrides
 from calotype.overrides import quoted
 from calotype.places import expanded
 from calotype.schema import conf_dir
@@ -31,12 +34,18 @@ def compose_config(overrides: Sequence[str], *, folder: Path | None = None, hydr
     Args:
         folder: of the primary config, config.yaml; the project's by default.
         hydra: keep Hydra's own node.
+
+    Raises:
+        ConfigError: an override is wrong, or a file of the configs.
     """
     overrides = quoted(overrides)
-    refuse_wrong_choices(overrides)
+    refuse_wrong_overrides(overrides, has_groups=folder is None or any(one.is_dir() for one in folder.iterdir()))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str((folder or conf_dir()).resolve()), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=hydra)
+        try:
+            return compose("config", list(overrides), return_hydra_config=hydra)
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            raise ConfigError(tell_hydra(error)) from None
 
 
 def load_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calotype.ranges import Above0, Count, Positive, Seed, Share, describe
 
+TAKEN_OUT = "given; it was taken out"
 Batches = Count | Share | None  # so many, or a share of them
 # DD:HH:MM:SS
 Duration = Annotated[str, Field(pattern=r"^\d{1,3}:\d{2}:\d{2}:\d{2}$", description="DD:HH:MM:SS")]
@@ -101,7 +102,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
 
 def _fault(kind: str, place: list[str]) -> tuple[str, str, list[str]]:
     if kind == "missing":
-        return ".".join(place), "given; it was taken out", []
+        return ".".join(place), TAKEN_OUT, []
     settings: type[Settings] = RootSettings
     for depth, name in enumerate(place):
         hints = typing.get_type_hints(settings, include_extras=True)
