@@ -34,6 +34,27 @@ ENGINES: dict[str, dict[str, str]] = {
     "sweeper": {"basic": "", "paired": "", "search": "search"},
 }
 
+# What others call a key, or where they have it -> its place here.
+ALIASES = {
+    "lr": "optimizer.lr",
+    "learning_rate": "optimizer.lr",
+    "wd": "optimizer.weight_decay",
+    "weight_decay": "optimizer.weight_decay",
+    "epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "max_epochs": "trainer.max_epochs",
+    "steps": "trainer.max_steps",
+    "max_steps": "trainer.max_steps",
+    "batch_size": "data.batch_size",
+    "num_workers": "data.num_workers",
+    "gpus": "hardware.devices",
+    "devices": "hardware.devices",
+    "accelerator": "hardware.accelerator",
+    "precision": "hardware.precision",
+    "output_dir": "paths.output_dir",
+    "data_dir": "paths.data_dir",
+}
+
 GROUPS = ("task", "dataset", "data", "model", "loss", "optimizer", "scheduler", "callbacks", "logger")
 
 
@@ -227,6 +248,12 @@ def tell_hydra(error: BaseException) -> str:
 def nearest(name: str, legal: Iterable[str], most: int = 1) -> str:
     """`; did you mean X?`, or nothing."""
     names = list(legal)
+    full = ALIASES.get(name, "")
+    known = full.rpartition(".")[2]
+    if known in names:
+        return f"; did you mean {known}?"
+    if full and "trainer" in names:  # the root of the config
+        return f"; did you mean {full}?"
     near = get_close_matches(name, names, n=most, cutoff=0.75) or get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
@@ -326,6 +353,8 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
             raise ConfigError(f"{path}.{name}: {what} takes no such argument{nearest(name, legal, most=3) or takes(legal)}")
     if not node.get("_partial_") and "_args_" not in raw:
         absent = [name for name, p in named.items() if p.default is p.empty and name not in given | provided]
+        if absent and path in UNUSED:
+            raise ConfigError(f"{path}._partial_: must be true, since the task gives {absent[0]} to it; leave the override of it out")
         if absent:
             raise ConfigError(f"{path}.{absent[0]}: {node['_target_']} needs it, and it is not given")
     _check_values(path, target, {name: node[name] for name in given & set(named)})

@@ -29,7 +29,7 @@ NotEmpty = MinLen(1)  # of a list from which nothing could be made otherwise: An
 AtLeastTwo = MinLen(2)  # of classes among which to choose
 
 # Stands for all that no plain value can be, such as a network: a config gives it as a node with `_target_`.
-Part = Literal["a part, a node with _target_"]
+Part = Literal["a group with _target_"]
 
 # Parameters of other packages' parts, which state no range: those of one class, and those of all classes of a package.
 MODE = Literal["min", "max"]
