@@ -102,13 +102,13 @@ class Choices:
         return target
 
 
-def default_choice(group: str) -> str:
+def default_choice(group: str, choices: Choices | None = None) -> str:
     """Return the option of a group that the primary config chooses, or else its first one, for an example of what to type."""
     chosen: dict[str, Any] = {}
     for entry in OmegaConf.load(conf_dir() / "config.yaml").defaults:
         if isinstance(entry, DictConfig):
             chosen |= {str(name): option for name, option in entry.items()}
-    return str(chosen.get(group) or next(iter(Choices().options(group)), "NAME"))
+    return str(chosen.get(group) or next(iter((choices or Choices()).options(group)), "NAME"))
 
 
 def _base(default: Any, path: str) -> str | None:

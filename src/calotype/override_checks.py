@@ -45,7 +45,7 @@ def refuse_wrong_overrides(arguments: Sequence[str], *, has_groups: bool = True)
         elif has_groups and "." not in key and not override.is_sweep_override() and not _is_name(override):
             choices = choices or Choices.of_command(arguments)
             if (key.startswith("hydra/") or choices.is_group(key)) and not (key in SEVERAL and _are_names(override.value())):
-                raise ConfigError(f"{shown}: {_choice(key, override.value())}")
+                raise ConfigError(f"{shown}: {_choice(key, override.value(), choices)}")
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:
@@ -95,14 +95,14 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, str) and one not in ("", "none") for one in value)
 
 
-def _choice(group: str, value: Any) -> str:
+def _choice(group: str, value: Any, choices: Choices) -> str:
     """What a group takes, by what it was given."""
-    example = f"{group}={'basic' if group.startswith('hydra/') else default_choice(group)}"
+    example = f"{group}={'basic' if group.startswith('hydra/') else default_choice(group, choices)}"
     if value == "":
         return f"give the name of a choice, as {example}"
     if value is None and group not in KEPT:
-        none = f"{group}=none" if "none" in Choices().options(group) else f"~{group}"
+        none = f"{group}=none" if "none" in choices.options(group) else f"~{group}"
         return f"a group takes the name of a choice, as {example}; {none} leaves it out"
     if isinstance(value, list) and group in SEVERAL:
-        return f"a list takes the names of choices, without none, as {group}=[{default_choice(group)}]"
+        return f"a list takes the names of choices, without none, as {group}=[{default_choice(group, choices)}]"
     return f"a group takes the name of a choice, as {example}"
