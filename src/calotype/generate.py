@@ -82,9 +82,8 @@ def complete(
     known = read_image(mask, 1)[0] >= 128
     height, width = read_image(image).shape[1:]
     if known.shape != (height, width):
-        raise UserError(
-            f"{mask}: the mask is {known.shape[1]}x{known.shape[0]} pixels and the image {width}x{height}; give one of its size, with --resize, too"
-        )
+        sizes = f"{known.shape[1]}x{known.shape[0]} pixels and the image {width}x{height}"
+        raise UserError(f"{mask}: the mask is {sizes}; give one of its size, with --resize, too")
     if resize:
         known = F.resize(known[None].byte(), list(pixels.shape[1:]), F.InterpolationMode.NEAREST)[0].bool()
     if known.all():
