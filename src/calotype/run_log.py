@@ -45,6 +45,9 @@ class Copied(io.TextIOBase):
         except BrokenPipeError:
             raise KeyboardInterrupt from None
 
+    def close(self) -> None:
+        """Leave the stream alone, which is others': Python closes this object as it ends, when theirs may be closed."""
+
     def isatty(self) -> bool:
         return bool(self.stream.isatty())
 
