@@ -67,7 +67,7 @@ TYPOS = {
     "--seed": "--seed: no such option",
     "dataset=image_folder": "dataset.root: must be given",
     "loss.label_smoothing=abc": "must be a number >= 0 and < 1",
-    "resume=nowhere": "not a run folder",
+    "resume=nowhere": "no such folder",
     "--dry-run": "--dry-run: no such option; did you mean dry_run=true?",
     "--mutirun": "--mutirun: no such option; did you mean --multirun?",
     "trainer.limit_train_batches=some": "trainer.limit_train_batches=some: must be a whole number >= 0, a number >= 0 and <= 1 or null",

@@ -25,7 +25,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "yaml.load": ("calotype/config_file.py",),
     "omegaconf.OmegaConf.load": (),
     "omegaconf.OmegaConf.register_new_resolver": ("calotype/schema.py",),
-    "importlib.import_module": ("calotype/check.py", "calotype/hardware.py", "calotype/trust.py"),
+    "importlib.import_module": ("calotype/check.py", "calotype/hardware.py", "calotype/part_checks.py", "calotype/trust.py"),
     "numpy.load": ("calotype/gallery.py",),
     "numpy.lib.format.read_array": ("calotype/datasets/arrays.py",),
     "ctypes": ("calotype/images.py",),  # to switch off what libtiff prints; of the library that Pillow has loaded

@@ -161,7 +161,7 @@ def test_one_job_that_cannot_work_stops_all(tmp_path: Path, capsys: pytest.Captu
     [
         ("data.batch_size=8,16,32,64,128,256,-1,4,2", "data.batch_size=-1"),
         ("model.dropout=0,0.1,0.2,0.3,0.4,0.5,2,0.6,0.7", "dropout"),
-        ("optimizer.lr=1,2,3,4,5,6,-7,8,9", "optimizer: Adam: Invalid learning rate: -7"),
+        ("optimizer.lr=1,2,3,4,5,6,-7,8,9", "optimizer.lr=-7: must be a number > 0"),
     ],
 )
 def test_a_value_that_only_the_part_can_refuse_stops_all(

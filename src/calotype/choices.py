@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.default_element import ConfigDefault, GroupDefault
@@ -105,9 +106,9 @@ class Choices:
 def default_choice(group: str, choices: Choices | None = None) -> str:
     """Return the option of a group that the primary config chooses, or else its first one, for an example of what to type."""
     chosen: dict[str, Any] = {}
-    for entry in OmegaConf.load(conf_dir() / "config.yaml").defaults:
-        if isinstance(entry, DictConfig):
-            chosen |= {str(name): option for name, option in entry.items()}
+    for entry in yaml.safe_load((conf_dir() / "config.yaml").read_text(encoding="utf-8"))["defaults"]:
+        if isinstance(entry, dict):
+            chosen |= entry
     return str(chosen.get(group) or next(iter((choices or Choices()).options(group)), "NAME"))
 
 

@@ -37,7 +37,7 @@ def as_user_error(error: BaseException) -> UserError | None:
         if isinstance(cause, UserError):
             # A worker process sends its traceback as the message.
             worker = "Original Traceback" in str(cause)
-            return UserError(str(cause).rstrip().rpartition("UserError: ")[2]) if worker else cause
+            return UserError(re.split(r"\n[\w.]*Error: ", str(cause).rstrip())[-1]) if worker else cause
         if isinstance(cause, OSError) and (reason := DISK.get(cause.errno or 0)):
             where = f" ({cause.filename})" if cause.filename else ""
             return UserError(f"{reason}{where}: {REMEDY[cause.errno in FULL]}, then resume the run")
