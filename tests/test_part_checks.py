@@ -140,7 +140,7 @@ def test_hardware_that_no_machine_has(overrides: str) -> None:
         ("hardware=gpu", 0, "hardware.accelerator=gpu: torch finds no GPU on this machine; choose hardware=cpu"),
         ("hardware=ddp", 0, "hardware.accelerator=gpu: torch finds no GPU on this machine; choose hardware=cpu"),
         ("hardware.devices=[0]", 0, "hardware.devices=[0]: must be a number on the CPU, as hardware.devices=1; a list names GPUs"),
-        ("hardware=gpu hardware.devices=3", 2, "hardware.devices=3: torch finds 2 GPUs on this machine; give at most so many, or auto"),
+        ("hardware=gpu hardware.devices=3", 2, "hardware.devices=3: torch finds 2 GPUs on this machine; give at most 2, or auto"),
         ("hardware=gpu hardware.devices=[0,2]", 2, "hardware.devices=[0, 2]: torch finds 2 GPUs on this machine, counted from 0"),
     ],
 )

@@ -25,9 +25,8 @@ from calotype.tiled import TILE_PIXELS, Given, paint
 from calotype.types import DataSpec, UserError
 
 VERIFIERS = ("siamese", "facenet")
-Invert = (
-    bool | Literal["auto"]
-)  # True: the negative of every image; auto: of those whose negative is like the training images, and who are not
+# True: the negative of every image; auto: of those that are unlike the training images and whose negative is like them.
+Invert = bool | Literal["auto"]
 
 
 class Verdict(NamedTuple):

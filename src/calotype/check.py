@@ -114,7 +114,7 @@ def check_devices(plain: Mapping[str, Any]) -> None:
         return
     found = f"torch finds {count} GPU{'s' if count > 1 else ''} on this machine"
     if isinstance(devices, int) and devices > count:
-        raise ConfigError(f"hardware.devices={devices}: {found}; give at most so many, or auto")
+        raise ConfigError(f"hardware.devices={devices}: {found}; give at most {count}, or auto")
     if isinstance(devices, list) and any(number >= count for number in devices):
         raise ConfigError(f"hardware.devices={devices}: {found}, counted from 0")
 

@@ -168,7 +168,8 @@ def _launch(
     refuse_empty(to_plain(cfg))
     check(cfg, is_resumed=start.resumed, typed=typed)
     _refuse_shares(cfg.data)
-    check_loggers(to_plain(cfg))
+    if start.resumed:  # the check of any other run looks at them itself
+        check_loggers(to_plain(cfg))
     check_reference(cfg)
     run_dir = run_dir.resolve()
     if cfg.dry_run:
