@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from calotype.causes import causes
+from calotype.causes import causes, is_interruption
 
 
 def test_a_chain_is_followed() -> None:
@@ -14,3 +14,11 @@ def test_a_chain_that_leads_back_ends() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     assert [str(one) for one in causes(first)] == ["first", "second"]
+
+
+def test_an_interruption_is_known_by_what_an_error_came_of() -> None:
+    writer = RuntimeError("unexpected pos 64 vs 0")
+    assert not is_interruption(writer)
+    writer.__context__ = KeyboardInterrupt()
+    assert is_interruption(writer)
+    assert is_interruption(SystemExit(1))

@@ -139,6 +139,20 @@ def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path: Path, 
     assert "then resume the run" in str(as_user_error(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("grid_sampler_2d_backward_cuda does not have a deterministic implementation, but you set", "hardware.deterministic=false allows"),
+        ("CUDA out of memory. Tried to allocate 3.70 GiB. GPU 0 has a total capacity of", "the memory of the GPU is full"),
+        ("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried", "of this machine is full"),
+    ],
+)
+def test_errors_of_torch_that_the_user_can_mend(error: str, line: str) -> None:
+    told = str(as_user_error(RuntimeError(error)))
+    assert line in told
+    assert len(told) < 200
+
+
 @pytest.mark.parametrize("option", ["--page", "--figures", "--bundle"])
 def test_a_report_on_a_full_disk(option: str, tmp_path: Path, full_disk: int, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, margin in ((0, 1), (1, 2)):

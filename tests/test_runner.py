@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -197,6 +198,22 @@ def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"calotype resume=a$"):
         calotype.run([*RANDOM, f"hydra.run.dir={tmp_path}/a"])
     assert status(tmp_path / "a") == "interrupted"
+
+
+class Interrupting:
+    """State of a callback that is interrupted while a checkpoint is written."""
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save closes its archive, which fails, and that error hid the interruption: the run was called failed."""
+    monkeypatch.setattr("calotype.callbacks.divergence.Divergence.state_dict", lambda self: {"x": Interrupting()}, raising=False)
+    with pytest.raises(KeyboardInterrupt, match=r"calotype resume=a$"):
+        calotype.run([*RANDOM, f"hydra.run.dir={tmp_path}/a"])
+    assert status(tmp_path / "a") == "interrupted"
+    assert not list((tmp_path / "a" / "checkpoints").glob("*.part"))
 
 
 def test_failure_of_the_programs_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,3 +13,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         yield cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is an interruption, or came of one: torch.save, for one, fails by an error of its own when it is interrupted."""
+    return any(isinstance(cause, KeyboardInterrupt | SystemExit) for cause in causes(error))

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts, shortened
 from calotype.choices import Choices, default_choice
-from calotype.part_checks import UNUSED, missing_logger, other_kind, unfit_data, unused_part
+from calotype.part_checks import UNUSED, missing_logger, other_kind, unfit_data, unfit_hardware, unused_part
 from calotype.places import expanded
 from calotype.ranges import MOST
 from calotype.run_folder import is_name
@@ -438,7 +438,7 @@ def _check_kinds(plain: dict[str, Any], cfg: DictConfig) -> None:
             raise ConfigError(f"{group}: {part['_target_'].rpartition('.')[2]} {wrong}; task={task} takes {group}={options}")
     parts = {group: locate(plain[group]["_target_"], group) for group in ("task", "data", "dataset", *UNUSED) if _is_part(plain.get(group))}
     networks = [locate(network["_target_"], path) for path, network in _targets(plain.get("model"), "model")]
-    if told := unused_part(parts) or unfit_data(parts, networks):
+    if told := unused_part(parts) or unfit_data(parts, networks) or unfit_hardware(parts, plain["hardware"]):
         raise ConfigError(told)
     mismatch = getattr(locate(node["_target_"], "task"), "mismatch", None)
     if mismatch is not None:

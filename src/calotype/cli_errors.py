@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from calotype.causes import is_interruption
 from calotype.check import ConfigError, nearest, tell_hydra
 from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain
@@ -75,8 +76,11 @@ def one_line_errors() -> Iterator[None]:
         if reason is None:
             raise
         raise SystemExit(say(reason, RUN_ERROR)) from None
-    except KeyboardInterrupt as error:
-        raise SystemExit(say(str(error) or "interrupted", INTERRUPTED)) from None
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not is_interruption(error):
+            raise
+        told = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        raise SystemExit(say(told or "interrupted", INTERRUPTED)) from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

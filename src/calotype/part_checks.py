@@ -30,6 +30,7 @@ KINDS = {
     "callbacks": ("pytorch_lightning", "Callback"),
     "logger": ("pytorch_lightning.loggers", "Logger"),
 }
+SHARDED = ("fsdp", "deepspeed", "model_parallel")  # strategies that take a model apart, by the start of their names
 UNUSED = ("model", "loss", "optimizer", "scheduler")  # groups that a task may do without
 
 
@@ -90,6 +91,22 @@ def unused_part(parts: Mapping[str, Any]) -> str:
             return f"{group}: task={name} takes none, and this one would not be used; leave out {group}=, or take it away by ~{group}"
     if parts.get("dataset") is not None and "dataset" not in inspect.signature(data).parameters:
         return f"dataset: task={name} makes its pictures from nothing (data={data.__module__.rpartition('.')[2]}); leave dataset= out"
+    return ""
+
+
+def unfit_hardware(parts: Mapping[str, Any], hardware: Mapping[str, Any]) -> str:
+    """Return that a strategy or a precision cannot train these parts; nothing where it can.
+
+    Args:
+        parts: group -> class or function.
+        hardware: the settings.
+    """
+    name, precision = str(hardware["strategy"]), hardware["precision"]
+    if name.startswith(SHARDED) and getattr(parts["task"], "trains_in_turn", False):
+        task = parts["task"].__module__.rpartition(".")[2]
+        return f"hardware.strategy={name}: task={task} trains networks in turn, and a sharded model is trained as one; choose hardware=ddp"
+    if str(precision).startswith("16") and getattr(parts.get("optimizer"), "__name__", "") == "LBFGS":
+        return f"hardware.precision={precision}: LBFGS cannot follow a loss that is scaled for 16 bits; choose bf16-mixed or 32-true"
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from calotype.building import build_data, build_task
+from calotype.causes import is_interruption
 from calotype.check import ConfigError, check, check_devices, check_folder, check_loggers, check_root
 from calotype.compose import compose_config, directory_of, load_config
 from calotype.confinement import confine
@@ -186,10 +187,10 @@ def _launch(
                 metrics, module = _train(cfg, run_dir, start, record)
             write_json(run_dir / "metrics.json", metrics)
         record.finish("finished")
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-        record.finish("interrupted")
-        raise KeyboardInterrupt(f"interrupted; go on with: calotype resume={shown(run_dir)}") from None
     except BaseException as error:
+        if is_interruption(error):
+            record.finish("interrupted")
+            raise KeyboardInterrupt(f"interrupted; go on with: calotype resume={shown(run_dir)}") from None
         known = as_user_error(error) or _worker_error(run_dir)
         record.finish("failed", error=str(known or repr(error)))
         if known is None:

@@ -45,6 +45,14 @@ def as_user_error(error: BaseException) -> UserError | None:
             return UserError(other_model(Path("checkpoints/last.ckpt"), cause))
         if isinstance(cause, RuntimeError) and (watched := re.search(r"metric `(\S+)` which is not available", str(cause))):
             return UserError(f"callbacks: {watched[1]} is watched, and this data gives no such metric; give another callbacks.NAME.monitor")
+        if isinstance(cause, RuntimeError) and (operation := re.match(r"(\S+) does not have a deterministic implementation", str(cause))):
+            return UserError(
+                f"hardware.deterministic=true: {operation[1]} cannot give the same result twice; "
+                "hardware.deterministic=false allows it, and last digits differ from run to run"
+            )
+        if isinstance(cause, RuntimeError) and (lacking := re.search(r"out of memory|can't allocate memory", str(cause))):
+            where = "of the GPU" if "CUDA" in str(cause) else "of this machine"
+            return UserError(f"the memory {where} is full ({lacking[0]}): give smaller images or batches, as data.batch_size=16")
         if isinstance(cause, ValueError) and (interval := re.search(r"`val_check_interval` \((\S+)\) must be less", str(cause))):
             few = re.search(r"training batches \((\d+)\)", str(cause))
             batches = f"the {few[1]} training batches" if few else "the training batches"

@@ -25,7 +25,7 @@ TASKS = (
     *("gan", "cgan", "translation", "cyclegan", "pixelcnn", "efros_leung"),
 )
 DATASETS = ("digits", "gaussians_2d", "photos", "textures", "synthetic_faces", "one_image", "folder", "points", "arrays")
-TINY = ("debug=fast", "hardware=cpu", "hardware.precision=32-true", "logger=none", "trainer.max_epochs=1", "seed=0")
+TINY = ("debug=fast", "logger=none", "trainer.max_epochs=1", "seed=0")
 # What a task takes to be over soon.
 SHORT = {
     "dip": ("task.iterations=2", "task/stop=fixed", "data.shrink=2"),
@@ -98,6 +98,7 @@ def outcome(overrides: list[str], *, start: bool) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", action="store_true", help="what is accepted")
+    parser.add_argument("--hardware", default="cpu", help="an option of the group, as auto for a GPU")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS))
     options = parser.parse_args()
@@ -110,7 +111,7 @@ def main() -> None:
             for option, _ in models():
                 first = True
                 for name in options.datasets:
-                    common = [f"task={task}", f"model={option}", *sets[name], *TINY, "paths.output_dir=out"]
+                    common = [f"task={task}", f"model={option}", *sets[name], *TINY, f"hardware={options.hardware}", "paths.output_dir=out"]
                     began = time.perf_counter()
                     what, line = outcome(common, start=False)
                     if what == "right" and options.start:

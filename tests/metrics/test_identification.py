@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -175,3 +177,33 @@ def test_searches_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(evaluation, "COMPARED_AT_ONCE", 100)
     assert figures() == whole
     assert max(sizes) <= 100
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of another device: it gives numbers, and computes with no tensor of this one."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(type(part) is torch.Tensor and part.ndim for part in args):
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_what_is_decided_may_lie_on_a_gpu() -> None:
+    """The network is on a GPU in the test, its thresholds with it, and the distances have come back: no face network ran there."""
+    distances = torch.cat([torch.rand(20), 0.5 + torch.rand(20)])
+    decision = Decision()
+    decision.fit(distances, torch.arange(40) < 20)
+    labels = torch.arange(12) // 2
+    places = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+
+    def figures() -> dict[str, float]:
+        pairs = all_pairs(labels, most=99, seed=0)
+        measure = lambda a, b: (places[a] - places[b]).square().sum(-1)  # noqa: E731
+        return evaluate_test(measure, labels, pairs, decision, seed=0, units=labels, ways=2, num_trials=9).figures
+
+    here = figures()
+    for name in ("threshold", "calibration"):
+        setattr(decision, name, getattr(decision, name).as_subclass(Elsewhere))
+    assert figures() == here
+    assert torch.isfinite(decision.probability(distances)).all()

@@ -48,8 +48,8 @@ class Decision(nn.Module):
         self.num_impostors.fill_(len(impostors))
 
     def probability(self, distances: Tensor) -> Tensor:
-        """Of one identity, (M,) -> (M,)."""
-        slope, intercept = self.calibration
+        """Of one identity, (M,) -> (M,); the distances may lie on another device than what was fitted."""
+        slope, intercept = self.calibration.tolist()
         return torch.sigmoid(slope * distances.double() + intercept)
 
     def threshold_for(self, fpir: float, gallery_size: int) -> tuple[float, bool]:

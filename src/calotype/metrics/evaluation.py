@@ -143,10 +143,11 @@ def _verification(
         else:
             figures[f"tar_at_far_{_name(far)}"] = point.tar
             figures[f"far_achieved_at_{_name(far)}"] = point.far
+    threshold = float(decision.threshold)  # a number: the distances may lie on another device
     if decision.known:
-        figures["accuracy"] = _accuracy(distances, same, float(decision.threshold))
-        figures["far_at_threshold"] = (distances[~same] <= decision.threshold).double().mean().item()
-        figures["frr_at_threshold"] = (distances[same] > decision.threshold).double().mean().item()
+        figures["accuracy"] = _accuracy(distances, same, threshold)
+        figures["far_at_threshold"] = (distances[~same] <= threshold).double().mean().item()
+        figures["frr_at_threshold"] = (distances[same] > threshold).double().mean().item()
         figures["calibration_error"] = veri.expected_calibration_error(decision.probability(distances), same)
     else:
         missing.append("test/accuracy: no threshold, since there is no validation side with both kinds of pairs")
@@ -157,7 +158,7 @@ def _verification(
             at = (drawn.fmr <= 1e-2 + 1e-12).sum(-1, keepdim=True) - 1
             found["tar_at_far_1e-2"] = 1 - drawn.fnmr.gather(-1, at)[..., 0]
         if decision.known:
-            at = (drawn.thresholds <= decision.threshold).sum() - 1
+            at = (drawn.thresholds <= threshold).sum() - 1
             found["accuracy"] = 1 - (drawn.fmr[..., at] + drawn.fnmr[..., at]) / 2
         return found
 

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calotype.models.deterministic import GridPool
 from calotype.models.pretrained import obtain
 from calotype.ranges import Below1, Positive
 from calotype.types import ImageShape, Logits, UserError
@@ -95,7 +96,7 @@ class EfficientNetLite0Features(nn.Module):
         if pretrained:
             _load_imagenet(self.stem, self.blocks)
         self.blocks = self.blocks[:num_blocks]
-        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.pool = GridPool(grid)
         last = ([s[3] for s in STAGES for _ in range(s[4])] + [HEAD_CHANNELS])[num_blocks - 1]
         self.num_features = last * grid * grid
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)

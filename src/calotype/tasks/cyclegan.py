@@ -35,6 +35,7 @@ class CycleGAN(LightningModule):
     Logged: train/d_loss, train/g_loss, train/cycle, val/psnr and so on (against the true partners, which training never sees), test/...
     """
 
+    trains_in_turn: ClassVar = True  # the networks, each with its own optimizer
     needs: ClassVar = Needs(batch=ImagePairBatch, model="Translated", loss=("real", "generated"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"val/psnr": "max", "train/cycle": "min"}

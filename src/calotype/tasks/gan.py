@@ -64,6 +64,7 @@ class GAN(LightningModule):
     """
 
     points_model: ClassVar = "gan/mlp_gan"  # which takes points
+    trains_in_turn: ClassVar = True  # the networks, each with its own optimizer
     needs: ClassVar = Needs(batch=UnlabelledBatch, model="Generated", loss=("real", "generated"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {

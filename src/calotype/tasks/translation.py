@@ -38,6 +38,7 @@ class Translation(LightningModule):
     Logged: train/d_loss, train/g_loss, train/l1, val/psnr and so on, test/... (see `metrics.translation`).
     """
 
+    trains_in_turn: ClassVar = True  # the networks, each with its own optimizer
     needs: ClassVar = Needs(batch=ImagePairBatch, model="Translated", loss=("real", "generated"))
     # What a callback may watch, and which way is better; the first is what early stopping watches by itself.
     monitors: ClassVar = {"val/psnr": "max", "train/l1": "min"}

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from calotype.callbacks.run_state import end_training
+from calotype.models.deterministic import sampled
 from calotype.ranges import AtLeast0, Below1, Count, Positive
 from calotype.tasks.schedule import with_schedule
 from calotype.trainer_keys import LENGTH, NO_VALIDATION, ONE_PICTURE, ignoring
@@ -146,8 +147,8 @@ class Visualise(LightningModule):
         down, right = (2 * self.jitter / side * (2 * torch.rand(()).item() - 1) for side in (height, width))
         cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
         matrix = pictures.new_tensor([[cos, -sin * height / width, right], [sin * width / height, cos, down]])
-        grid = F.affine_grid(matrix.expand(len(pictures), -1, -1), list(pictures.shape), align_corners=False)
-        return F.grid_sample(pictures - 0.5, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + 0.5
+        (grid,) = F.affine_grid(matrix[None], [1, *pictures.shape[1:]], align_corners=False)
+        return sampled(pictures - 0.5, grid) + 0.5
 
     def _excited(self, pictures: Tensor) -> Tensor:
         """The mean activation of each picture's channel, (K,); every layer is asked with its own pictures only."""
