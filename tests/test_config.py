@@ -315,7 +315,7 @@ def test_parts_of_the_wrong_kind_are_refused(monkeypatch: pytest.MonkeyPatch) ->
             "~loss.class_weight",
         ): r"loss: TripletLike takes \(embeddings, labels\), "
         r"not \(logits, labels\); task=classification takes loss=cross_entropy \| cross_entropy_smoothed \| focal$",
-        ("data._target_=kinds.PairsLike",): r"data: PairsLike gives PairBatch, not LabelledBatch; .* data=labelled",
+        ("data._target_=kinds.PairsLike",): r"data: PairsLike makes no LightningDataModule; name a class derived from",
         ("model._target_=kinds.Embedder", "~model.widths", "~model.blocks", "~model.dropout"): r"model: Embedder gives "
         r"Embeddings, not Logits; .* model=",
     }

@@ -55,3 +55,22 @@ def test_a_pickle_is_not_executed(reader: str, write: str, tmp_path: Path) -> No
     else:
         torch.load(path, weights_only=False)
     assert Path("executed").exists()  # the attack works
+
+
+def test_a_bit_that_flipped_in_a_tensor_is_told(tmp_path: Path) -> None:
+    """torch.load gives other numbers without a word; a file without checksums is read as ever."""
+    path, state = tmp_path / "w.pth", {"a": torch.arange(1000.0), "b": torch.zeros(3)}
+    torch.save(state, path)
+    assert torch.equal(load_weights(path)["a"], state["a"])
+    whole = path.read_bytes()
+    place = whole.index(state["a"][500:520].numpy().tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    assert not torch.equal(torch.load(path, weights_only=True)["a"], state["a"])
+    with pytest.raises(UserError, match=r"w.pth: damaged: the checksum of w/data/\d in it is not right; get the file again$"):
+        load_weights(path)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(load_weights(path)["a"], state["a"])

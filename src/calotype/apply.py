@@ -22,7 +22,7 @@ from calotype.gallery import Gallery, NearestTemplates, locked
 from calotype.metrics.decision import Decision
 from calotype.places import expanded
 from calotype.tiled import TILE_PIXELS, Given, paint
-from calotype.types import DataSpec, UserError
+from calotype.types import DataSpec, OptionError, UserError
 
 VERIFIERS = ("siamese", "facenet")
 # True: the negative of every image; auto: of those that are unlike the training images and whose negative is like them.
@@ -65,7 +65,7 @@ def classify(
     cfg, module = load_for(run_dir, "classify", ("classification",))
     spec: DataSpec = module.spec
     if not 1 <= top <= len(spec.class_names):
-        raise UserError(f"--top {top}: the run knows {len(spec.class_names)} classes")
+        raise OptionError(f"--top {top}: the run knows {len(spec.class_names)} classes")
     look_for(images)
     inputs = Inputs(run_dir, build(cfg.data.preprocess), spec, invert=invert)
     for path in images:
@@ -119,7 +119,7 @@ def enroll(
     """
     verifier = Verifier(run_dir, "enroll", invert=invert)
     if fpir is not None and not 0 < fpir < 1:
-        raise UserError(f"--fpir {fpir}: above 0 and below 1")
+        raise OptionError(f"--fpir {fpir}: above 0 and below 1")
     for name, _ in people:
         if not name.strip() or printable(name) != name:
             raise UserError(f"{name}: a name must have printable characters alone")

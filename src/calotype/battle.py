@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calotype.applied import load_for
 from calotype.building import build_data
-from calotype.types import UserError
+from calotype.types import OptionError, UserError
 
 TIE = 0.1  # how far the test ratio may be from 1 for the sample ratio to count
 
@@ -36,7 +36,7 @@ def battle(first: str | Path, second: str | Path, *, n: int = 2000, seed: int = 
         UserError: the runs are of other tasks or data, or a discriminator gives no probability.
     """
     if n < 1:
-        raise UserError(f"--n {n}: at least 1")
+        raise OptionError(f"--n {n}: at least 1")
     (cfg, a), (_, b) = (load_for(run, "battle", ("gan", "cgan"), points=True) for run in (first, second))
     for run, module in ((first, a), (second, b)):
         if module.loss.__class__.__name__ not in ("NonSaturating", "Minimax"):

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from calotype.arguments import wrong_values
 from calotype.building import SHARED, at, shared_parts, shortened
 from calotype.choices import Choices, default_choice
-from calotype.part_checks import UNUSED, missing_logger, other_kind, unfit_data, unfit_hardware, unused_part
+from calotype.part_checks import UNUSED, WHOLE, missing_logger, other_kind, unfit_data, unfit_hardware, unused_part
 from calotype.places import expanded
 from calotype.ranges import MOST
 from calotype.run_folder import is_name
@@ -59,7 +59,9 @@ GROUPS = ("task", "dataset", "data", "model", "loss", "optimizer", "scheduler", 
 
 
 class ConfigError(UserError):
-    """A config that cannot run. Exit code 2."""
+    """A config that cannot run."""
+
+    exit_code = 2
 
 
 def check(cfg: DictConfig, *, is_resumed: bool = False, typed: Sequence[str] = ()) -> None:
@@ -210,8 +212,15 @@ def tell(error: OmegaConfBaseException) -> str:
     return f"{key}: {first}" if key and not first.startswith(key) else first
 
 
+def is_of_a_group(error: BaseException) -> bool:
+    """Whether Hydra was given null for a group, which it says by an error that has no class of its own."""
+    return isinstance(error, ValueError) and "Config group override must be" in str(error)
+
+
 def tell_hydra(error: BaseException) -> str:
     """What Hydra's error says, in one line."""
+    if is_of_a_group(error):
+        return "a group takes the name of an option, not null: logger=none, scheduler=none, or ~GROUP to leave it out"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         top, _, wanted = error.missing_cfg_file.partition("/")
         if not wanted:
@@ -340,7 +349,12 @@ def _bind(path: str, raw: dict[str, Any], node: dict[str, Any]) -> None:
     # A module without a constructor of its own has Module's, which takes nothing but looks as if it took all.
     is_bare = getattr(getattr(target, "__init__", None), "__qualname__", "") == "Module.__init__"
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not is_bare
-    given = {str(key) for key in raw if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")}
+    for key in ("_convert_", "_recursive_"):
+        if key in raw:
+            raise ConfigError(f"{path}.{key}: every part is built with those within it, and of plain lists; leave it out")
+    if node.get("_partial_") and (path in WHOLE or path.startswith(("callbacks.", "logger."))) and path.count(".") < 2:
+        raise ConfigError(f"{path}._partial_: this part is built at once, with all that it takes; leave it out")
+    given = {str(key) for key in raw if key not in ("_target_", "_partial_", "_args_")}
     shared = shared_parts(target, path)
     for name in sorted(given & set(shared)):
         raise ConfigError(f"{path}.{name}: it has one place in the config, {shared[name]}; set it there")

@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     if not is_whole:
         raise UserError(f"{path}: damaged, or no checkpoint of Calotype's (its checksum is not right)")
 
-    stored = load_weights(path, map_location=map_location)
+    stored = load_weights(path, map_location=map_location, is_checked=True)
     if not isinstance(stored, dict) or stored.get(FORMAT_KEY) != FORMAT:
         found = stored.get(FORMAT_KEY, "none") if isinstance(stored, dict) else "none"
         raise UserError(f"{path}: a checkpoint of format {found}, and this version reads format {FORMAT}; train the run again")

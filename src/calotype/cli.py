@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from calotype import __version__
-from calotype.check import ConfigError, check_root, nearest
+from calotype.check import check_root, nearest
 from calotype.cli_errors import RUN_ERROR, USAGE_ERROR, one_line_errors, say
 from calotype.closed_pipe import command
 from calotype.console import echo, printable
@@ -204,7 +204,7 @@ def _application(cfg: DictConfig) -> None:
             options = _typed()
             _report(runner.launch(cfg, run_dir, **options, typed=options["overrides"]))
     except UserError as error:
-        _failure = say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)
+        _failure = say(str(error), error.exit_code)
 
 
 def _typed() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calotype.causes import is_interruption
-from calotype.check import ConfigError, nearest, tell_hydra
+from calotype.check import is_of_a_group, nearest, tell_hydra
 from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain
 from calotype.places import expanded
@@ -65,12 +65,11 @@ def one_line_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SystemExit(say(tell_hydra(error), USAGE_ERROR)) from None
     except ValueError as error:
-        if "Config group override must be" in str(error):
-            told = "a group takes the name of an option, not null: logger=none, scheduler=none, or ~GROUP to leave it out"
-            raise SystemExit(say(told, USAGE_ERROR)) from None
+        if is_of_a_group(error):
+            raise SystemExit(say(tell_hydra(error), USAGE_ERROR)) from None
         if not isinstance(error, UserError):
             raise
-        raise SystemExit(say(str(error), USAGE_ERROR if isinstance(error, ConfigError) else RUN_ERROR)) from None
+        raise SystemExit(say(str(error), error.exit_code)) from None
     except OSError as error:
         reason = disk_error(error)
         if reason is None:

@@ -17,7 +17,7 @@ from calotype.console import echo
 from calotype.number_options import MAX_SEED, whole
 from calotype.places import expanded
 from calotype.trust import trusting
-from calotype.types import UserError
+from calotype.types import OptionError, UserError
 
 if TYPE_CHECKING:
     from calotype.report.runs import Run
@@ -80,11 +80,11 @@ def _report_parser() -> Parser:
 def _refuse_paths(options: argparse.Namespace) -> None:
     """What can be said before any run is read."""
     if options.bundle is not None and options.bundle.is_dir():
-        raise UserError(f"--bundle {options.bundle}: a folder; name the run first, as calotype-report {options.bundle} --bundle")
+        raise OptionError(f"--bundle {options.bundle}: a folder; name the run first, as calotype-report {options.bundle} --bundle")
     if options.share and options.page is None:
-        raise UserError("--share: it is of the page; add --page FILE")
+        raise OptionError("--share: it is of the page; add --page FILE")
     if options.page is not None and options.page.is_dir():
-        raise UserError(f"--page {options.page}: a folder; name a file in it, as {options.page / 'runs.html'}")
+        raise OptionError(f"--page {options.page}: a folder; name a file in it, as {options.page / 'runs.html'}")
     wrong = str(options.paths[0])
     if not options.paths[0].exists() and (near := get_close_matches(wrong, ("battle", "check"), 1, 0.7)):
         raise UserError(f"{wrong}: no such folder; did you mean calotype-report {near[0]}?")
@@ -138,7 +138,7 @@ def _bundle(paths: Sequence[Path], given: Path) -> None:
     from calotype.report.bundle import write_bundle
 
     if len(paths) > 1:
-        raise UserError(f"--bundle: of one run, and {len(paths)} are named")
+        raise OptionError(f"--bundle: of one run, and {len(paths)} are named")
     path = Path(f"bundle-{paths[0].resolve().name}.zip") if given == Path() else given
     with _written("--bundle", path):
         names, faults = write_bundle(paths[0], path)
@@ -191,7 +191,7 @@ def _battle(arguments: Sequence[str]) -> None:
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise UserError(f"--baseline {text}: settings of a row, as KEY=VALUE")
+        raise OptionError(f"--baseline {text}: settings of a row, as KEY=VALUE")
     return key, value
 
 

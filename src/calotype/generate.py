@@ -22,7 +22,7 @@ from calotype.datasets.image_file import read_image
 from calotype.places import expanded
 from calotype.tasks.pixelcnn import PixelLikelihood, check_temperature
 from calotype.tiled import TILE_PIXELS, Given, paint
-from calotype.types import UserError
+from calotype.types import OptionError, UserError
 
 GANS = ("gan", "cgan")
 TRANSLATORS = ("translation", "cyclegan")
@@ -47,7 +47,7 @@ def sample(
     if isinstance(module, PixelLikelihood):
         options = {"temperature": _said(temperature), "tell": _progress}
     elif temperature is not None:
-        raise UserError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
+        raise OptionError(f"--temperature {temperature}: of runs of task=pixelcnn; a GAN has none")
     _ready(out)
     yield from _write_all(module.draw(n, seed=seed, labels=labels, **options), out)
 
@@ -171,7 +171,7 @@ def translate(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, t
 def _generator(run_dir: str | Path, command: str, n: int, tasks: Sequence[str]) -> Any:
     _, module = load_for(run_dir, command, tasks)
     if n < 1:
-        raise UserError(f"--n {n}: at least 1")
+        raise OptionError(f"--n {n}: at least 1")
     return module
 
 
@@ -179,10 +179,10 @@ def _class(module: Any, label: str) -> int:
     """The number of a class by its name."""
     if not module.conditional:
         conditional = "task.conditional=true" if isinstance(module, PixelLikelihood) else "task=cgan"
-        raise UserError(f"--label {label}: the run was trained without classes; use one of {conditional}")
+        raise OptionError(f"--label {label}: the run was trained without classes; use one of {conditional}")
     names = module.spec.class_names
     if label not in names:
-        raise UserError(f"--label {label}: the run knows {', '.join(names[:30])}{' and more' if len(names) > 30 else ''}")
+        raise OptionError(f"--label {label}: the run knows {', '.join(names[:30])}{' and more' if len(names) > 30 else ''}")
     return int(names.index(label))
 
 
@@ -224,9 +224,9 @@ def _ready(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         found = sum(1 for _ in out.iterdir())
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}; give a folder that is new or empty") from None
+        raise OptionError(f"--out {out}: {error.strerror}; give a folder that is new or empty") from None
     if found:
-        raise UserError(f"--out {out}: {found} files are in it, which would mix with what is drawn; give a folder that is new or empty")
+        raise OptionError(f"--out {out}: {found} files are in it, which would mix with what is drawn; give a folder that is new or empty")
 
 
 def _write(images: Tensor, out: Path) -> Iterator[str]:

@@ -23,6 +23,7 @@ LOGGERS = {
 # What the part of a group must be (each of callbacks and logger): class and the module that it is imported from.
 KINDS = {
     "task": ("pytorch_lightning", "LightningModule"),
+    "data": ("pytorch_lightning", "LightningDataModule"),
     "model": ("torch.nn", "Module"),
     "loss": ("torch.nn", "Module"),
     "optimizer": ("torch.optim", "Optimizer"),
@@ -31,6 +32,7 @@ KINDS = {
     "logger": ("pytorch_lightning.loggers", "Logger"),
 }
 SHARDED = ("fsdp", "deepspeed", "model_parallel")  # strategies that take a model apart, by the start of their names
+WHOLE = ("task", "data", "dataset")  # groups whose parts are built at once; the task is given the others, to build them itself
 UNUSED = ("model", "loss", "optimizer", "scheduler")  # groups that a task may do without
 
 
@@ -102,10 +104,13 @@ def unfit_hardware(parts: Mapping[str, Any], hardware: Mapping[str, Any]) -> str
         hardware: the settings.
     """
     name, precision = str(hardware["strategy"]), hardware["precision"]
+    task = parts["task"].__module__.rpartition(".")[2]
     if name.startswith(SHARDED) and getattr(parts["task"], "trains_in_turn", False):
-        task = parts["task"].__module__.rpartition(".")[2]
         return f"hardware.strategy={name}: task={task} trains networks in turn, and a sharded model is trained as one; choose hardware=ddp"
-    if str(precision).startswith("16") and getattr(parts.get("optimizer"), "__name__", "") == "LBFGS":
+    is_lbfgs = getattr(parts.get("optimizer"), "__name__", "") == "LBFGS"
+    if is_lbfgs and getattr(parts["task"], "trains_in_turn", False):
+        return f"optimizer: LBFGS compares the loss before and after a step, and task={task} trains networks in turn; choose optimizer=adam"
+    if is_lbfgs and str(precision).startswith("16"):
         return f"hardware.precision={precision}: LBFGS cannot follow a loss that is scaled for 16 bits; choose bf16-mixed or 32-true"
     return ""
 

@@ -330,11 +330,19 @@ def _train(cfg: DictConfig, run_dir: Path, start: Start, record: RunRecord | Non
             module = build_task(cfg, datamodule.spec)
             if reference is not None:
                 module.judge = reference
-            module.to(memory_format=getattr(torch, name_of(cfg.hardware.memory_format)))
+            module.to(memory_format=_layout(cfg))
             training.build(module, start_up_seconds=time.perf_counter() - began - data_seconds)
             training.seconds["data"] = data_seconds
             fit(training)
             return evaluate(training), module
+
+
+def _layout(cfg: DictConfig) -> Any:
+    """The layout of convolutions' weights: torch's LBFGS takes gradients for vectors, which it cannot do with channels_last."""
+    import torch
+
+    is_lbfgs = str((cfg.optimizer or {}).get("_target_", "")).endswith(".LBFGS")
+    return torch.contiguous_format if is_lbfgs else getattr(torch, name_of(cfg.hardware.memory_format))
 
 
 def _reference(cfg: DictConfig, datamodule: Any, *, is_main: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from calotype.check import check, check_folder, check_root, refused_keys, tell_hydra
+from calotype.check import check, check_folder, check_root, is_of_a_group, refused_keys, tell_hydra
 from calotype.closed_pipe import INTERRUPTED
 from calotype.console import complain, echo
 from calotype.record_types import RUN, check_types
@@ -133,6 +134,9 @@ def _exits_with_message() -> Iterator[None]:
     except OSError as error:
         complain(str(disk_error(error) or error))
         raise SystemExit(1) from None
+    except Exception:  # Hydra would go on without what was to be done here
+        traceback.print_exc()
+        raise SystemExit(1) from None
 
 
 def _check_folders(config: DictConfig, node: str) -> None:
@@ -201,7 +205,9 @@ def look_ahead(config: DictConfig, command: Sequence[str]) -> None:
                     _try_parts(cfg, specs, job)
                 packages |= user_packages(to_plain(cfg))
                 kinds.add(f"{cfg.paths.output_dir}/{cfg.hydra.runtime.choices.task}/{cfg.name}")
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except (ValueError, HydraException, OmegaConfBaseException) as error:
+            if not (isinstance(error, UserError | HydraException | OmegaConfBaseException) or is_of_a_group(error)):
+                raise
             reason = str(error) if isinstance(error, UserError) else tell_hydra(error)
             raise UserError(f"job {number} of {len(jobs)} ({' '.join(job)}): {reason}") from None
         if config.dry_run:

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calotype.types import Stage, UserError
+from calotype.types import OptionError, Stage
 from calotype.whole_file import whole_file
 
 TILE_PIXELS = 1_000_000
@@ -104,7 +104,7 @@ def paint(whole: Callable[[Tensor], Tensor], network: nn.Module, given: Given, p
         canvas[0].paste(part, (left, top))
 
     if tile_pixels < 1:
-        raise UserError(f"--tile-pixels {tile_pixels}: at least 1")
+        raise OptionError(f"--tile-pixels {tile_pixels}: at least 1")
     if given.height * given.width <= tile_pixels or not hasattr(network, "stages"):
         put(whole(given.whole()), 0, 0)
     else:
@@ -122,7 +122,7 @@ def apply_in_tiles(network: Any, given: Given, put: Callable[[Tensor, int, int],
         stages = (_joined(stages),)
         smallest = (2 * stages[0].reach + network.grid) ** 2
     if tile_pixels < smallest:
-        raise UserError(f"--tile-pixels {tile_pixels}: at least {smallest} for this network and an image of {given.width}x{given.height}")
+        raise OptionError(f"--tile-pixels {tile_pixels}: at least {smallest} for this network and an image of {given.width}x{given.height}")
 
     def of_image(rows: Span, columns: Span) -> Tensor:
         part = given.read(rows, columns)

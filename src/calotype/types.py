@@ -31,6 +31,14 @@ TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # o
 class UserError(ValueError):
     """A mistake of the user's: one line that says what, where and what to do. Printed without a traceback."""
 
+    exit_code = 1
+
+
+class OptionError(UserError):
+    """An option of a command that cannot be obeyed."""
+
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Source:

@@ -1,5 +1,8 @@
 """Composes every pair of task, model and kind of data, and starts what is accepted: `python tests/fuzz/pairs.py --start`.
 
+    python tests/fuzz/pairs.py --options --start      each option of every other group, for each task
+    python tests/fuzz/pairs.py --start --hardware auto --tasks gan      on a GPU where there is one
+
 Each is refused in one line before anything is built, or it trains. A line for each that does neither, and the counts.
 """
 
@@ -48,6 +51,16 @@ def models() -> Iterator[tuple[str, str]]:
         if target not in seen or "embedding" in option:
             seen.add(target)
             yield option, target
+
+
+def options_of_groups() -> Iterator[str]:
+    """Yield `group=option` for all groups whose choice changes what is built, but for data sets and models."""
+    conf = Path(__file__).resolve().parents[2] / "conf"
+    others = {"experiment", "hydra", "hardware", "paths", "logger", "debug", "dataset", "model"}
+    for file in sorted(conf.rglob("*.yaml")):
+        group = file.parent.relative_to(conf).as_posix()
+        if group not in (".", "task") and (group.partition("/")[0] not in others or group == "model/features"):
+            yield f"{group}={file.stem}"
 
 
 def data(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -99,31 +112,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", action="store_true", help="what is accepted")
     parser.add_argument("--hardware", default="cpu", help="an option of the group, as auto for a GPU")
+    parser.add_argument("--options", action="store_true", help="of every group, in place of models and data")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS))
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
     counts: dict[str, int] = {}
+    common = [*TINY, f"hardware={options.hardware}", "paths.output_dir=out"]
+
+    def tried(overrides: list[str], names: tuple[str, ...]) -> tuple[str, str]:
+        began = time.perf_counter()
+        what, line = outcome(overrides, start=False)
+        if what == "right" and options.start:
+            what, line = outcome([*overrides, *SHORT.get(names[0], ())], start=True)
+        counts[what] = counts.get(what, 0) + 1
+        long = " LONG" if len(line) > 200 and what == "refused" else ""
+        if what not in ("refused", "right") or long:
+            print(f"{what}{long}", *names, f"{time.perf_counter() - began:.1f} s", line, sep="\t", flush=True)
+        return what, line
+
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         sets = data(Path(scratch) / "data")
         for task in options.tasks:
-            for option, _ in models():
-                first = True
+            for overrides in options_of_groups() if options.options else ():
+                tried([f"task={task}", overrides, *common], (task, overrides))
+            for option, _ in () if options.options else models():
                 for name in options.datasets:
-                    common = [f"task={task}", f"model={option}", *sets[name], *TINY, f"hardware={options.hardware}", "paths.output_dir=out"]
-                    began = time.perf_counter()
-                    what, line = outcome(common, start=False)
-                    if what == "right" and options.start:
-                        what, line = outcome([*common, *SHORT.get(task, ())], start=True)
-                    counts[what] = counts.get(what, 0) + 1
-                    seconds = time.perf_counter() - began
-                    long = " LONG" if len(line) > 200 and what == "refused" else ""
-                    if what != "refused" or long or "dataset" in line or first:
-                        print(f"{what}{long}\t{task}\t{option}\t{name}\t{seconds:.1f} s\t{line}", flush=True)
+                    what, line = tried([f"task={task}", f"model={option}", *sets[name], *common], (task, option, name))
                     if what == "refused" and (line.startswith("model: ") or "takes model" in line) and "dataset" not in line:
                         break  # whatever the data
-                    first = False
     print(counts)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -134,3 +135,36 @@ def test_nearest_neighbour_by_brute_force_and_through_a_checkpoint() -> None:
 def test_pixels_reduce_large_images() -> None:
     assert Pixels(size=8)(torch.rand(2, 3, 16, 12)).shape == (2, 3 * 8 * 6)
     assert Pixels()(torch.rand(2, 2)).shape == (2, 2)
+
+
+def test_a_class_without_training_images_is_never_chosen() -> None:
+    """Few images of many classes: scikit-learn knows only those that it has seen."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 2, 3] * 20)
+    images = torch.randn(60, 1, 3, 3, generator=generator) + labels.view(-1, 1, 1, 1)
+    for seen in ([0, 2, 3], [2, 3], [3]):
+        chosen = torch.isin(labels, torch.tensor(seen))
+        model = LinearBaseline((1, 3, 3), 5)
+        model.fit(images[chosen].flatten(1), labels[chosen])
+        logits = model(images)
+        assert logits.shape == (60, 5)
+        assert logits.isfinite().all()
+        assert torch.isin(logits.argmax(1), torch.tensor(seen)).all()
+        assert (logits.argmax(1) == labels)[chosen].float().mean() > 0.8
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that has to be brought to the CPU before it is an array."""
+
+    def numpy(self, **_: object) -> np.ndarray:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+        return self.as_subclass(torch.Tensor)
+
+
+def test_neighbours_may_lie_on_a_gpu() -> None:
+    model = NearestNeighbour((1, 2, 2), 2)
+    model.fit(torch.randn(6, 4), torch.arange(6) % 2)
+    model.stored, model.labels = model.stored.as_subclass(OnGpu), model.labels.as_subclass(OnGpu)
+    assert model(torch.rand(3, 1, 2, 2)).shape == (3, 2)

@@ -120,3 +120,9 @@ def test_projection_of_fewer_images_than_components() -> None:
     x, labels = torch.rand(6, 1, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1])
     model.fit(model.features(x), labels)
     assert torch.isfinite(model(x)).all()
+
+
+def test_heads_have_no_parameter_without_a_dimension() -> None:
+    """FSDP takes none."""
+    for head in (ChiSquare, Concatenation, SquaredL2, WeightedL1):
+        assert all(p.ndim for p in head(4).parameters()), head

@@ -167,3 +167,9 @@ def vector(module: Any) -> torch.Tensor:
 def test_an_interval_of_more_batches_than_there_are_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^trainer.val_check_interval=99: more than the 2 training batches of an epoch; give fewer"):
         calotype.run([*FAST, "trainer.val_check_interval=99", f"hydra.run.dir={tmp_path}/run"])
+
+
+def test_lbfgs_trains_a_network_with_convolutions(tmp_path: Path) -> None:
+    """Its vectors cannot be made of gradients that lie in `channels_last`, the default."""
+    options = [*short("pixelcnn", tmp_path / "a"), "debug=fast", "optimizer=lbfgs", "hardware.memory_format=channels_last"]
+    assert calotype.run(options).metrics["test/bits_per_dim"] > 0

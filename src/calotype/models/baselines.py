@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from calotype.ranges import Above0, Positive
 from calotype.types import ImageShape, Logits
 
+UNSEEN = -50.0  # bias of a class without a training image; the greatest logit of the others is 0 or more, since they sum to it
+
 
 class Pixels(nn.Module):
     """The image itself as features, reduced to at most `size` pixels a side. Shapes: (N, C, H, W) -> (N, C * H' * W')."""
@@ -78,14 +80,18 @@ class LinearBaseline(nn.Module):
         varies = pca.explained_variance_ > 1e-9 * pca.explained_variance_[0]  # not where pixels never change
         scale = pca.components_[varies] / np.sqrt(pca.explained_variance_[varies])[:, None]  # (components, D), whitening
         weights = None if self.class_weight == "none" else self.class_weight
-        regression = LogisticRegression(C=self.regularisation, max_iter=2000, class_weight=weights)
-        regression.fit((x - pca.mean_) @ scale.T, y)
-        coefficients, intercept = regression.coef_, regression.intercept_
-        if len(coefficients) == 1:  # two classes: scikit-learn gives the second one's log-odds
+        classes = np.unique(y)
+        if len(classes) > 1:
+            regression = LogisticRegression(C=self.regularisation, max_iter=2000, class_weight=weights)
+            regression.fit((x - pca.mean_) @ scale.T, y)
+            coefficients, intercept = regression.coef_, regression.intercept_
+        else:
+            coefficients, intercept = np.zeros((1, len(scale))), np.zeros(1)
+        if len(classes) == 2:  # scikit-learn gives the second one's log-odds
             coefficients, intercept = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercept[0]])
         weight = coefficients @ scale
-        self.weight.copy_(torch.from_numpy(weight))
-        self.bias.copy_(torch.from_numpy(intercept - weight @ pca.mean_))
+        self.weight.zero_()[classes] = torch.from_numpy(weight).to(self.weight)
+        self.bias.fill_(UNSEEN)[classes] = torch.from_numpy(intercept - weight @ pca.mean_).to(self.bias)
 
     def forward(self, images: Tensor) -> Logits:
         return self.features(images).float() @ self.weight.T + self.bias
@@ -136,7 +142,7 @@ class NearestNeighbour(nn.Module):
 
         if self._classifier is None:
             k = min(self.neighbours, len(self.stored))
-            self._classifier = KNeighborsClassifier(k, metric=self.metric).fit(self.stored.numpy(), self.labels.numpy())
+            self._classifier = KNeighborsClassifier(k, metric=self.metric).fit(self.stored.cpu().numpy(), self.labels.cpu().numpy())
         share = self._classifier.predict_proba(self.features(images).float().cpu().numpy())
         smoothed = torch.full((len(images), self.num_classes), 1e-3)  # a finite loss where no neighbour is of the class
         smoothed[:, torch.from_numpy(self._classifier.classes_)] += torch.from_numpy(share).float()

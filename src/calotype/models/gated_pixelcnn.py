@@ -54,20 +54,10 @@ class GatedPixelCNN(nn.Module):
     ) -> None:
         super().__init__()
         colours = image_shape[0] if head == "logits" else 1
-        if (
-            width < 1
-            or width % colours
-            or kernel < 3
-            or kernel % 2 == 0
-            or levels < 2
-            or mixtures < 1
-            or embedding < 0
-            or not 0 <= dropout < 1
-        ):
-            raise UserError(
-                f"model: width={width} must be a multiple of {colours}, kernel={kernel} odd and above 1, levels={levels} 2 and more, "
-                f"mixtures={mixtures} 1 and more, embedding={embedding} 0 and more, dropout={dropout} 0 to below 1"
-            )
+        if width % colours:
+            raise UserError(f"model.width={width}: must be a multiple of {colours} (colours); choose {width - width % colours or colours}")
+        if kernel < 3 or kernel % 2 == 0:
+            raise UserError(f"model.kernel={kernel}: must be odd and above 1, as 7")
         channels = image_shape[0]
         self.gives = head
         self.levels = levels

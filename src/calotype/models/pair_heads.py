@@ -31,7 +31,7 @@ class WeightedL1(nn.Module):
         self.sign = sign
         size = F.softplus(torch.tensor(START)).item()
         self.weight = nn.Parameter(torch.full((embedding_size,), START if sign == "negative" else -size))
-        self.bias = nn.Parameter(torch.tensor(_even_odds(embedding_size)))
+        self.bias = nn.Parameter(torch.tensor([_even_odds(embedding_size)]))  # (1,): FSDP takes none of ()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         weight = -F.softplus(self.weight) if self.sign == "negative" else self.weight
@@ -51,7 +51,7 @@ class ChiSquare(nn.Module):
     def __init__(self, embedding_size: Positive) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((embedding_size,), START))
-        self.bias = nn.Parameter(torch.tensor(_even_odds(embedding_size)))
+        self.bias = nn.Parameter(torch.tensor([_even_odds(embedding_size)]))  # (1,): FSDP takes none of ()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         chi = (first - second).square() / (first.abs() + second.abs() + 1e-6)

@@ -8,11 +8,12 @@ import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from calotype.building import shortened
 from calotype.check import nearest
 from calotype.console import printable
 from calotype.report.runs import Row, Run, rows
 from calotype.report.statistics import Summary, holm, paired_p, summary
-from calotype.types import UserError
+from calotype.types import OptionError
 
 # Shown where none are asked for, those that a run has.
 MAIN = {
@@ -72,8 +73,9 @@ def make_table(task: str, runs: Sequence[Run], metrics: Sequence[str] = (), base
     known = sorted({name for run in runs for name, value in run.metrics.items() if value is not None})
     for name in metrics:
         if name not in known:
-            raise UserError(
-                f"--metrics {name}: no run of task {task} has it{nearest(name, known)} (there are: {', '.join(known) or 'none'})"
+            there = shortened(", ".join(known), 70) or "none"
+            raise OptionError(
+                f"--metrics {shortened(name, 60)}: no run of task {task} has it{nearest(name, known, most=3)} (there are: {there})"
             )
     chosen = tuple(metrics) or main_metrics(task, known)
     table = rows(runs)
@@ -106,7 +108,7 @@ def split_names(text: str, known: Container[str]) -> list[str]:
         parts = parts[count:]
     names = list(dict.fromkeys(name for name in names if name.strip()))
     if not names:
-        raise UserError("--metrics: names of metrics belong there, as test/accuracy,test/loss")
+        raise OptionError("--metrics: names of metrics belong there, as test/accuracy,test/loss")
     return names
 
 
@@ -194,7 +196,9 @@ def _baselines(table: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
     keys = dict.fromkeys(key for row in table for key in row.settings)
     for key in wanted:
         if key not in keys:
-            raise UserError(f"--baseline {key}: no row has that setting{nearest(key, keys)} (there are: {', '.join(keys) or 'none'})")
+            raise OptionError(
+                f"--baseline {key}: no row has that setting{nearest(key, keys)} (there are: {shortened(', '.join(keys), 90) or 'none'})"
+            )
     bases = [row for row in table if all(row.settings.get(key, "") == value for key, value in wanted.items())]
     if len(bases) == 1:
         return bases * len(table)
@@ -209,7 +213,7 @@ def _baselines(table: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
             if bases
             else "no row of that setting"
         )
-        raise UserError(f"--baseline {told}: {count}; rows: {'; '.join(row.label for row in table)}")
+        raise OptionError(f"--baseline {told}: {count}; rows: {shortened('; '.join(row.label for row in table), 90)}")
     return [base for base in found if base is not None]
 
 
