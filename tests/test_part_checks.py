@@ -30,6 +30,7 @@ REFUSED = {
     "+callbacks.best._partial_=true": r"^callbacks.best._partial_: this part is built at once",
     "+model._recursive_=false": r"^model._recursive_: every part is built with those within it",
     "+loss._convert_=none": r"^loss._convert_: every part",
+    "task=facenet model=style/efficientnet_lite0": r"takes model=embedding/efficientnet_lite0 \| embedding/\w+_block8 \| ... \(see",
     "task=efros_leung loss=triplet": r"loss: task=efros_leung takes none",
     "task=efros_leung optimizer=sgd": r"optimizer: task=efros_leung takes none",
     "task=gan dataset=gaussians_2d": r"gaussians_2d holds points, and DCGAN takes images; choose dataset=digits, or model=gan/mlp_gan",

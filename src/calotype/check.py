@@ -273,8 +273,8 @@ def takes(legal: Sequence[str]) -> str:
     return f" (it takes {text if len(text) <= 100 else text[:99] + '…'})" if legal else " (it takes none)"
 
 
-def listed(options: Sequence[str], like: str = "", most: int = 3) -> str:
-    """`a | b | c`, of many the ones most like a name, be it with or without their folders."""
+def listed(options: Sequence[str], like: str = "", most: int = 3, room: int = 80) -> str:
+    """`a | b | c`, of many the ones most like a name, be it with or without their folders, and no more than fit into `room`."""
 
     def likeness(option: str) -> float:
         return max(SequenceMatcher(None, like, name).ratio() for name in (option, option.rpartition("/")[2]))
@@ -282,7 +282,10 @@ def listed(options: Sequence[str], like: str = "", most: int = 3) -> str:
     ranked = sorted(options, key=likeness, reverse=True) if like else list(options)
     near = [option for option in ranked if likeness(option) >= 0.4]
     options = [*near, *(option for option in options if option not in near)]
-    return " | ".join(options[:most]) + (" | ... (see --help)" if len(options) > most else "")
+    names = list(options[:most])
+    while len(" | ".join(names)) > room and len(names) > 1:
+        names.pop()
+    return " | ".join(names) + (" | ... (see --help)" if len(options) > len(names) else "")
 
 
 def locate(target: str, path: str) -> Any:
