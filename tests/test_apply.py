@@ -113,6 +113,10 @@ def test_a_name_twice_appends_and_is_said_and_goes_again(run: Path, people: Path
     second = Gallery.load(gallery)
     assert second.names == ["Ada"] * 3
     assert torch.equal(second.templates[:1], first.templates)
+    again = enroll(run, [("Ada", [people / "p30" / f"{i}.png" for i in (2, 0)]), ("Bob", [people / "p31" / "0.png"] * 2)], gallery)
+    assert again[0] == "Ada\t0 enrolled, after 3 that were there; 2 left out, the same as one that was there"
+    assert again[1] == "Bob\t1 enrolled; 1 left out, the same as one that was there"
+    assert remove(run, "Bob", gallery)[0] == "Bob\t1 removed"
     assert second.threshold <= first.threshold  # three templates are easier to resemble than one
     assert remove(run, "Ada", gallery)[0] == "Ada\t3 removed"
     with pytest.raises(UserError, match="nobody is enrolled"):

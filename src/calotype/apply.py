@@ -133,10 +133,11 @@ def enroll(
         kept = _gallery(verifier, gallery) if gallery.exists() else Gallery(verifier.hash, 0.01)
         kept.fpir = fpir or kept.fpir
         before = Counter(kept.names)
-        for name, images in people:
-            told.append(f"{name}\t{len(images)} enrolled" + (f", after {before[name]} that were there" if before[name] else ""))
-            before[name] += len(images)
-        kept.add(added)
+        for (name, images), count in zip(people, kept.add(added), strict=True):
+            there = f", after {before[name]} that were there" if before[name] else ""
+            again = f"; {len(images) - count} left out, the same as one that was there" if count < len(images) else ""
+            told.append(f"{name}\t{count} enrolled{there}{again}")
+            before[name] += count
         told.append(_save(verifier, kept, gallery))
     return told
 

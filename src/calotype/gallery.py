@@ -25,6 +25,7 @@ from calotype.whole_file import whole_file
 
 KIND, FORMAT = b"calotype gallery ", 1
 MAGIC = KIND + str(FORMAT).encode() + b"\n"
+SAME = 1e-5  # by which the numbers of two templates of one image may differ, embedded in batches of other sizes
 EXACT = 100_000  # templates up to which torch compares with every one; beyond, FAISS does where it is installed
 
 
@@ -69,12 +70,31 @@ class Gallery:
     templates: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     names: list[str] = field(default_factory=list)
 
-    def add(self, people: Sequence[tuple[str, Tensor]]) -> None:
-        """Add the templates (M, D) of each person after those that are there, all at once: the array is copied once."""
+    def add(self, people: Sequence[tuple[str, Tensor]]) -> list[int]:
+        """Add the templates (M, D) of each person after those that are there, all at once: the array is copied once.
+
+        Returns:
+            how many of each were new: what a person has already, of the same image, is not added again.
+        """
+        own: dict[str, list[int]] = {}
+        for place, name in enumerate(self.names):
+            own.setdefault(name, []).append(place)
+        known = {name: self.templates[own[name]] for name, _ in people if name in own}
+
         parts = [self.templates] if self.names else []
-        self.templates = torch.cat([*parts, *(templates for _, templates in people)])
+        counts = []
         for name, templates in people:
-            self.names += [name] * len(templates)
+            there = known.get(name, templates[:0])
+            is_new = torch.ones(len(templates), dtype=torch.bool)
+            for i, template in enumerate(templates):  # few of one person
+                is_new[i] = not bool(((there - template).abs().amax(1) < SAME).any())
+                there = torch.cat([there, template[None]])
+            known[name] = there
+            parts.append(templates[is_new])
+            self.names += [name] * int(is_new.sum())
+            counts.append(int(is_new.sum()))
+        self.templates = torch.cat(parts)
+        return counts
 
     def remove(self, name: str) -> int:
         """How many templates of `name` there were."""
