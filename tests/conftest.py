@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def shares_fixture(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs write below the test's own folder, data sets are looked for there."""
+    """Runs write below the test's own folder, data sets are looked for there; what is drawn does not depend on other tests."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CALOTYPE_DATA", raising=False)
 

@@ -37,14 +37,14 @@ def status(folder: Path) -> str:
 
 
 def test_killed_and_resumed_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
-    slow = [*RANDOM, "data.batch_size=8", f"hydra.run.dir={tmp_path}/killed"]
-    whole = calotype.run([*RANDOM, "data.batch_size=8", f"hydra.run.dir={tmp_path}/whole8"])
+    slow = [*RANDOM, "data.batch_size=16", f"hydra.run.dir={tmp_path}/killed"]
+    whole = calotype.run([*RANDOM, "data.batch_size=16", f"hydra.run.dir={tmp_path}/whole8"])
     with subprocess.Popen([*CALOTYPE, *slow], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("epoch 2/"):
                 break
-        time.sleep(0.3)  # into the third epoch
+        time.sleep(0.2)  # into the third epoch
         process.send_signal(signal.SIGKILL)
     killed = tmp_path / "killed"
     assert status(killed) == "running"

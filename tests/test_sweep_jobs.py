@@ -300,12 +300,9 @@ def user_package(tmp_path: Path, forward: str = "pass") -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]], ids=["basic", "joblib"])
-def test_two_equal_sweeps_at_once(launcher: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each job runs once; both end with the whole table."""
-    if launcher:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `launchers` is not installed")
-    swept = [*FAST, "trainer.max_epochs=20", "seed=0,1", "hydra.sweep.dir=s", *launcher]
+def test_two_equal_sweeps_at_once(tmp_path: Path) -> None:
+    """Each job runs once; both end with the whole table. With joblib's workers the same is done in tests/test_sweep_kills.py."""
+    swept = [*FAST, "trainer.max_epochs=20", "seed=0,1", "hydra.sweep.dir=s"]
     pipe = subprocess.PIPE
     both = [subprocess.Popen([*COMMAND, "-m", *swept], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     results = [(*one.communicate(), one.returncode) for one in both]

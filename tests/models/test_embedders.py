@@ -54,7 +54,7 @@ def test_frozen_features_tell_drawn_people_apart() -> None:
     model = FeatureEmbedder((3, 64, 64), features=EfficientNetLite0Features(num_blocks=8), embedding_size=128)
     assert isinstance(source.items, torch.Tensor)
     with torch.no_grad():
-        for _ in range(30):
+        for _ in range(3):
             model.train()(source.items.float() / 255)
         e = model.eval()(source.items.float() / 255)
     assert source.labels is not None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from calotype.tasks.cgan import ConditionalGAN
 from calotype.tasks.gan import GAN
 from calotype.tasks.gan_train import classifier_accuracies
 from calotype.types import DataSpec, UserError
+from helpers import run_until
 
 PLAIN = ["hardware=cpu", "hardware.num_threads=1", "logger=none"]
 POINTS = ["task=gan", "dataset=gaussians_2d", "dataset.num_points=2000", "model=gan/mlp_gan", "model.widths=[16]", "task.samples=400",
@@ -187,13 +185,8 @@ def test_killed_and_resumed_ends_with_the_same_numbers(run, tmp_path: Path) -> N
     options = ["trainer.max_epochs=6", "task.input_noise=0.1", "data.batch_size=20"]
     whole = run(*options)
     folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "calotype.cli", *POINTS, *options, f"hydra.run.dir={folder}"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch 2/"):
-                process.send_signal(signal.SIGKILL)
-                break
+    start = [*POINTS, f"paths.output_dir={tmp_path}", *options]
+    run_until(start, folder, GAN, "on_train_batch_end", lambda task: task.current_epoch == 2)
     assert not (folder / "metrics.json").exists()
     resumed = calotype.run([f"resume={folder}"])
     assert resumed.metrics == whole.metrics

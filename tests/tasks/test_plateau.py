@@ -60,7 +60,7 @@ def stepped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("task", IN_BATCHES)
+@pytest.mark.parametrize("task", [task for task in IN_BATCHES if task != "cgan"])  # whose figures are those of gan
 def test_each_task_gives_it_its_own_metric(task: str, tmp_path: Path, stepped: list[tuple[str, float]]) -> None:
     result = calotype.run(command(task, tmp_path / "run", *PLATEAU, "trainer.max_epochs=3", "trainer.log_every_n_steps=1"))
     name, mode = WATCHED[task]
