@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import skimage.data
 import torch
@@ -155,7 +156,8 @@ def test_the_tables_of_each_component_count(tmp_path: Path) -> None:
 def test_colours_that_are_not_luma_and_two_differences_are_refused(tmp_path: Path) -> None:
     Image.new("CMYK", (16, 16)).save(tmp_path / "cmyk.jpg")
     Image.new("RGB", (16, 16)).save(tmp_path / "rgb.jpg", keep_rgb=True)
-    for name in ("cmyk.jpg", "rgb.jpg"):
+    knows = tuple(int(part) for part in PIL.__version__.split(".")[:2]) >= (10, 2)  # keep_rgb; releases before pass over it
+    for name in ("cmyk.jpg", "rgb.jpg") if knows else ("cmyk.jpg",):
         with pytest.raises(UserError, match=rf"{name}: a JPEG of \d components that are not luma and colour"):
             Jpeg(file=str(tmp_path / name))
     with pytest.raises(UserError, match="no such file"):

@@ -154,7 +154,7 @@ def fuzz_started(runs: int, seed: int) -> dict[str, list[str]]:
         changes, _ = mutation(task, rng, known)
         if changes[0].startswith(("paths", "~paths", "hydra", "resume", "init_from", "dry_run")):
             continue
-        overrides = [f"task={task}", *COMMANDS[task], "hardware=cpu", "hardware.num_threads=1", *changes]
+        overrides = [f"task={task}", *COMMANDS[task], "hardware=cpu", "hardware.num_threads=1", "hardware.timeout=20", *changes]
         if look(overrides, must_fail=False, found=nothing) is None:
             continue
         started += 1
