@@ -297,7 +297,7 @@ def test_a_class_with_a_comma_in_every_form(tmp_path: Path, capsys: pytest.Captu
         assert "\x1b" not in out
         assert "0.25" in out
     code, _, error = left_by(capsys, report_main, str(tmp_path), "--metrics", "test/acuracy")
-    assert code == 1
+    assert code == 2
     assert "did you mean test/accuracy?" in error
     assert error.count("\n") == 1
 

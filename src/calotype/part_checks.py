@@ -105,6 +105,8 @@ def unfit_hardware(parts: Mapping[str, Any], hardware: Mapping[str, Any]) -> str
     """
     name, precision = str(hardware["strategy"]), hardware["precision"]
     task = parts["task"].__module__.rpartition(".")[2]
+    if name.startswith(SHARDED) and "overfit_batches" in getattr(parts["task"], "ignores", {}):
+        return f"hardware.strategy={name}: task={task} works on one picture, and there is nothing to take apart; choose hardware=auto"
     if name.startswith(SHARDED) and getattr(parts["task"], "trains_in_turn", False):
         return f"hardware.strategy={name}: task={task} trains networks in turn, and a sharded model is trained as one; choose hardware=ddp"
     is_lbfgs = getattr(parts.get("optimizer"), "__name__", "") == "LBFGS"

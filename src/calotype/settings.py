@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calotype.ranges import Above0, Count, Positive, Seed, Share, describe
+from calotype.ranges import Above0, Above0To1, Count, Positive, Seed, Share, describe
 
 TAKEN_OUT = "given; it was taken out"
 Batches = Count | Share | None  # so many, or a share of them
+Interval = Positive | Above0To1 | None
 # DD:HH:MM:SS
 Duration = Annotated[str, Field(pattern=r"^\d{1,3}:\d{2}:\d{2}:\d{2}$", description="DD:HH:MM:SS")]
 Devices = Annotated[str, Field(pattern=r"^(auto|-1|\d+(,\d+)*)$", description="auto, numbers as 0,1")]
@@ -35,7 +36,7 @@ class TrainerSettings(Settings):
     limit_val_batches: Batches
     limit_test_batches: Batches
     check_val_every_n_epoch: Positive
-    val_check_interval: Batches
+    val_check_interval: Interval
     overfit_batches: Count | Share
     fast_dev_run: bool | Positive
     log_every_n_steps: Count
