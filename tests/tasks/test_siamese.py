@@ -137,3 +137,16 @@ def test_trains_in_training_mode(run) -> None:  # type: ignore[no-untyped-def]
     state = run("trainer.max_epochs=1", "test_with=last").module.state_dict()
     assert int(state["model.norm.num_batches_tracked"]) > 0
     assert int(state["model.backbone.features.1.num_batches_tracked"]) > 0
+
+
+@pytest.mark.parametrize("task", ["siamese", "facenet"])
+def test_a_run_whose_embeddings_are_one_point_ends(task: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every image black: the map of embeddings ended the process by a segmentation fault."""
+    from protocols.kill_and_resume import command
+
+    with pytest.warns(UserWarning, match="collapse"):
+        result = calotype.run(
+            [*command(task, tmp_path / "run"), "data.preprocess.brightness=1e-9", "hardware=cpu", "hardware.num_threads=1"]
+        )
+    assert result.metrics["test/eer"] == pytest.approx(0.5)
+    assert {"map.png", "roc.png"} <= {path.name for path in (tmp_path / "run" / "images").iterdir()}

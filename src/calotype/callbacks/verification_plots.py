@@ -25,7 +25,7 @@ def roc(rates: ErrorRates, area: float, eer: float) -> Figure:
     axis.step(np.maximum(far, lowest), tar, where="post", color=BLUE, linewidth=1.6)
     axis.plot([eer], [1 - eer], "o", color=RED, markersize=5, label=f"EER {eer:.3f}")
     axis.set_xscale("log")
-    axis.set_xlim(lowest, 1)
+    axis.set_xlim(min(lowest, 0.1), 1)
     axis.set_ylim(0, 1.01)
     axis.set_xlabel("false accept rate (FAR)")
     axis.set_ylabel("true accept rate (TAR)")
@@ -82,7 +82,10 @@ def embedding_map(embeddings: Tensor, chosen: Tensor, images: Sequence[Tensor], 
 
     points = embeddings[chosen].double().numpy()
     perplexity = float(min(20, max(2, (len(points) - 1) // 3)))
-    places = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
+    if np.ptp(points, axis=0).max() > 1e-6 * np.abs(points).max():
+        places = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
+    else:  # collapsed: of one point scikit-learn makes nan's, with which its tree ends the process (segmentation fault)
+        places = np.zeros((len(points), 2))
     figure = Figure(figsize=(9, 8), layout="constrained")
     axis = figure.subplots()
     axis.scatter(places[:, 0], places[:, 1], s=1, color="white")
