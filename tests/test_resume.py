@@ -132,6 +132,7 @@ LESS = {
     "trainer.max_epochs=2": "trainer.max_epochs=2: the run has 3 epochs already",
     "trainer.max_epochs=0": "trainer.max_epochs=0: the run has 3 epochs already",
     "trainer.max_steps=1": "trainer.max_steps=1: the run has [0-9]+ steps already",
+    "trainer.max_time=00:00:00:00": "trainer.max_time=00:00:00:00: the run has [0-9]+ seconds already",
 }
 
 
@@ -154,6 +155,7 @@ def test_what_was_trained_already_may_be_the_limit_of_a_run_that_was_cut_off(cut
         refuse_less(cut, {"status": "finished"}, [Change("trainer.max_steps", -1, done)])
     with pytest.raises(ConfigError, match=f"task.steps=1: the run has {done} steps already"):
         refuse_less(cut, record(cut), [Change("task.steps", 9, 1)])
+    refuse_less(cut, record(cut), [Change("trainer.max_time", None, "01:00:00:00"), Change("trainer.max_time", "00:00:00:01", None)])
 
 
 def test_rerun_names_what_was_changed_on_the_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +29,12 @@ PLACES = ("root", "path", "file", "folder", "data_dir", "output_dir")
 # Beginnings of the keys that say how long a training takes: one that had ended goes on where they change.
 LIMITS = ("trainer.max_", "trainer.min_", "callbacks.early_stopping", "task.")
 # Keys that say how much is trained: what a checkpoint's note calls what was done, and in words.
-COUNTED = {"trainer.max_epochs": ("epochs", "epochs"), "trainer.max_steps": ("step", "steps"), "task.steps": ("step", "steps")}
+COUNTED = {
+    "trainer.max_epochs": ("epochs", "epochs"),
+    "trainer.max_steps": ("step", "steps"),
+    "task.steps": ("step", "steps"),
+    "trainer.max_time": ("fit_seconds", "seconds"),
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ def refuse_finished(folder: Path, record: Mapping[str, Any], config: Mapping[str
 def has_reached(record: Mapping[str, Any], trainer: Mapping[str, Any]) -> bool:
     """Whether a run has come to a limit of this trainer, so that a change of another one trains no further."""
     limits = {"epochs": trainer.get("max_epochs"), "steps": trainer.get("max_steps")}
-    return any(_is_limit(most) and int(record.get(name) or 0) >= int(most) for name, most in limits.items() if most is not None)
+    return any((most := _limit(value)) is not None and int(record.get(name) or 0) >= most for name, value in limits.items())
 
 
 def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
@@ -161,7 +167,7 @@ def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Chang
         ConfigError: a limit is too low.
         UserError: no checkpoint can be read.
     """
-    limits = [change for change in changes if change.key in COUNTED and _is_limit(change.now)]
+    limits = [(change, limit) for change in changes if change.key in COUNTED and (limit := _limit(change.now)) is not None]
     if not limits:
         return
 
@@ -173,18 +179,21 @@ def refuse_less(folder: Path, record: Mapping[str, Any], changes: Sequence[Chang
         return  # it starts over
     state = read_checkpoint(path)[KEY]
     is_finished = record.get("status") == "finished"
-    for change in limits:
+    for change, limit in limits:
         name, words = COUNTED[change.key]
-        if change.now < state[name] or (is_finished and change.now == state[name]):
+        if limit < state[name] or (is_finished and limit == state[name]):
             raise ConfigError(
-                f"{change.key}={change.now}: the run has {state[name]} {words} already; "
+                f"{change.key}={change.now}: the run has {state[name]:.0f} {words} already; "
                 f"give {'more' if is_finished else 'no less'}, or start another run"
             )
 
 
-def _is_limit(value: Any) -> bool:
-    """Whether it is a number of epochs or steps; -1 and null are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _limit(value: Any) -> int | None:
+    """A number of epochs, steps, or seconds, which are written as DD:HH:MM:SS; -1 and null are none."""
+    if isinstance(value, str) and re.fullmatch(r"\d+(:\d\d){3}", value):
+        days, hours, minutes, seconds = map(int, value.split(":"))
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def continue_in(folder: Path, parent: Path) -> None:
