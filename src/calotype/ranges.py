@@ -14,6 +14,10 @@ MOST = 10**9  # of anything that is counted; more is a slip of the keyboard, and
 Count = Annotated[int, Ge(0), Le(MOST)]
 Positive = Annotated[int, Ge(1), Le(MOST)]
 Two = Annotated[int, Ge(2), Le(MOST)]  # and more
+# Of one machine: more threads or processes than these end it, or its memory, before anything could say so.
+MOST_PROCESSES = 4096
+Processes = Annotated[int, Ge(1), Le(MOST_PROCESSES)]
+Workers = Annotated[int, Ge(0), Le(MOST_PROCESSES)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 AtLeast0 = Annotated[float, Ge(0)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calotype.ranges import Above0, Above0To1, Count, Positive, Seed, Share, describe
+from calotype.ranges import Above0, Above0To1, Count, Positive, Processes, Seed, Share, describe
 
 TAKEN_OUT = "given; it was taken out"
 Batches = Count | Share | None  # so many, or a share of them
@@ -49,13 +49,13 @@ class TrainerSettings(Settings):
 
 class HardwareSettings(Settings):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
-    devices: Positive | Literal[-1] | list[Count] | Devices
-    num_nodes: Positive
+    devices: Processes | Literal[-1] | list[Count] | Devices
+    num_nodes: Processes
     timeout: Above0
     strategy: str
     precision: Precision
     memory_format: Literal["contiguous_format", "channels_last"]
-    num_threads: Positive | None
+    num_threads: Processes | None
     sync_batchnorm: bool
     deterministic: bool
 

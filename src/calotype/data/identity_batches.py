@@ -17,7 +17,7 @@ from calotype.data.items import Items, as_float, labels_of, select, thin_out
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler, processes
 from calotype.data.splits import folder_sets, identity_split, manifest
-from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed, Workers
 from calotype.types import DataSpec, IdentityBatch, Source, UserError
 
 
@@ -68,7 +68,7 @@ class IdentityBatches(LightningDataModule):
         largest_classes: Positive | None = None,
         max_images: Positive | None = None,
         turned_identities: bool = False,
-        num_workers: Count = 0,
+        num_workers: Workers = 0,
         ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()

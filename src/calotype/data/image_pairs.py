@@ -15,7 +15,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, with_labe
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import folder_sets, identity_split, manifest, official_sets, stratified_split
-from calotype.ranges import Below1, Count, Positive, Seed
+from calotype.ranges import Below1, Count, Positive, Seed, Workers
 from calotype.types import DataSpec, ImagePairBatch, Source, UserError
 
 
@@ -50,7 +50,7 @@ class ImagePairs(LightningDataModule):
         test_fraction: Below1 = 0.2,
         split_seed: Seed = 0,
         seed: Seed = 0,
-        num_workers: Count = 0,
+        num_workers: Workers = 0,
         ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from calotype.data.items import Items, as_float, images_of, labels_of, select, s
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, official_sets, stratified_split, thinned
-from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed, Workers
 from calotype.types import DataSpec, LabelledBatch, Source, UserError
 
 
@@ -60,7 +60,7 @@ class Labelled(LightningDataModule):
         positive: str | int | None = None,
         balanced: bool = False,
         per_class: Positive | None = None,
-        num_workers: Count = 0,
+        num_workers: Workers = 0,
         ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from calotype.data.pair_draws import PairSampler, PooledPairSampler, draw_pairs,
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import Split, check_disjoint, folder_sets, identity_split, manifest, official_sets, stratified_split
-from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed
+from calotype.ranges import AtLeastTwo, Below1, Count, Positive, Seed, Workers
 from calotype.types import DataSpec, IdentityBatch, PairBatch, Source, UserError
 
 
@@ -77,7 +77,7 @@ class Pairs(LightningDataModule):
         classes: Annotated[Sequence[str | int], AtLeastTwo] | None = None,
         largest_classes: Positive | None = None,
         max_images: Positive | None = None,
-        num_workers: Count = 0,
+        num_workers: Workers = 0,
         ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from calotype.data.levels import check_levels, quantise
 from calotype.data.preprocess import Preprocess
 from calotype.data.sampler import EpochSampler
 from calotype.data.splits import manifest, official_sets, stratified_split
-from calotype.ranges import Below1, Count, NotEmpty, Positive, Seed, Two
+from calotype.ranges import Below1, Count, NotEmpty, Positive, Seed, Two, Workers
 from calotype.types import DataSpec, Source, UnlabelledBatch, UserError
 
 
@@ -57,7 +57,7 @@ class Unlabelled(LightningDataModule):
         classes: Annotated[Sequence[str | int], NotEmpty] | None = None,
         levels: Two | None = None,
         binarise: Literal["threshold", "stochastic", "dynamic"] = "stochastic",
-        num_workers: Count = 0,
+        num_workers: Workers = 0,
         ram_budget_mb: Count = 4096,
     ) -> None:
         super().__init__()
